@@ -1,0 +1,13 @@
+"""meirl: multi-echelon inventory, reinforcement learning and the heuristics it has to beat."""
+
+from .device import pick_device
+from .envs import NAMES, Costs, Env, Flows, Observation, Scenario, make
+from .evaluation import compare, held_out, summarise
+from .rollout import Policy, rollout, simulate, trajectory
+
+__version__ = "1.0.0"
+
+__all__ = [
+    "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "make", "pick_device", "rollout",
+    "simulate", "summarise", "trajectory",
+]  # fmt: skip

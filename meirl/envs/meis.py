@@ -1,0 +1,267 @@
+"""MEIS: factory -> middle -> leaves, at most one order a day in the whole system."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field, model_validator
+
+from .base import Costs, Env, Flows, Observation, Parameters, Transition, per_node
+from .scenario import Exogenous, Model, NonNegative, Positive
+
+
+class Pair(Model):
+    """One value for the middle, one for every leaf."""
+
+    middle: NonNegative
+    leaf: NonNegative
+
+
+class Options(Model):
+    """Order quantities to choose from, in units."""
+
+    middle: tuple[Positive, ...] = Field(min_length=1)
+    leaf: tuple[Positive, ...] = Field(min_length=1)
+
+
+class LeafOrderCost(Model):
+    """Cost of a leaf's order: ``max(least, per_unit * quantity)``."""
+
+    least: NonNegative
+    per_unit: NonNegative
+
+
+class OrderCost(Model):
+    """Cost of placing an order."""
+
+    middle: NonNegative = Field(description="per order")
+    leaf: LeafOrderCost
+
+
+class MeisParameters(Parameters):
+    """Parameters of the MEIS chain."""
+
+    chain: Literal["meis"]
+    leaves: int = Field(ge=1, description="number of leaves; the study: 2")
+    initial_stock: Pair = Field(description="units on hand at the start; the factory never runs out")
+    order_options: Options
+    order_cost: OrderCost
+    holding_cost: Pair = Field(description="per unit on hand and day")
+    pipeline_cost: NonNegative = Field(description="per unit on open order and day, at every node")
+    shortage_cost: NonNegative = Field(description="per backlogged unit and day")
+    max_backlog_duration: int = Field(ge=1, description="days after which a waiting customer withdraws")
+    withdrawal_cost: NonNegative = Field(description="per unit withdrawn")
+
+    @model_validator(mode="after")
+    def _no_direct_demand(self) -> MeisParameters:
+        if self.demand.direct:
+            raise ValueError(f"demand.direct must be 0: the middle has no customers, got {self.demand.direct}")
+        return self
+
+
+class OrderBook(NamedTuple):
+    """Open orders one by one, newest first: only the published observation needs them. Grows with the oldest."""
+
+    quantity: torch.Tensor  # (batch, age, N) units still undelivered
+    due_in: torch.Tensor  # (batch, age, N) days until due, 0 or less if overdue
+
+
+class MeisState(NamedTuple):
+    """State of a batch of systems, in units. N = 1 + leaves nodes, upstream first."""
+
+    on_hand: torch.Tensor  # (batch, N)
+    backlog: torch.Tensor  # (batch, age, leaves): oldest first, the last one day old
+    on_order: torch.Tensor  # (batch, 1 + longest lead time, N): slot k is due in k days; overdue orders are in slot 0
+    book: OrderBook | None  # None unless the observation set is ``published``
+
+
+class MeisEnv(Env):
+    """The MEIS system of the published study, for any number of leaves.
+
+    Action: 0 orders nothing; 1 .. 4 the middle's options, then each leaf's options in turn.
+    """
+
+    parameters: MeisParameters
+    chain = "meis"
+
+    @property
+    def retailers(self) -> int:
+        """Number of leaves."""
+        return self.parameters.leaves
+
+    @property
+    def node_names(self) -> list[str]:
+        """Middle, then leaves from 1."""
+        return ["middle", *(f"leaf {i + 1}" for i in range(self.retailers))]
+
+    @cached_property
+    def _table(self) -> torch.Tensor:
+        """Order quantities of every action, ``(actions, N)``."""
+        options = self.parameters.order_options
+        rows = [[0.0] * self.nodes]
+        for node in range(self.nodes):
+            for quantity in options.leaf if node else options.middle:
+                rows.append([quantity if n == node else 0.0 for n in range(self.nodes)])
+        return self.tensor(rows)
+
+    @cached_property
+    def action_space(self) -> spaces.Discrete:  # type: ignore[override]
+        """No order, or one option at one node."""
+        return spaces.Discrete(len(self._table))
+
+    @cached_property
+    def _constants(self) -> dict[str, torch.Tensor]:
+        p, n = self.parameters, self.retailers
+        cost = p.order_cost.leaf
+        return {
+            "stock": self.tensor(per_node(p.initial_stock.middle, p.initial_stock.leaf, n)),
+            "holding": self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n)),
+            "order_least": self.tensor(per_node(p.order_cost.middle, cost.least, n)),
+            "order_per_unit": self.tensor(per_node(0.0, cost.per_unit, n)),
+            "pipeline": self.tensor([p.pipeline_cost] * ((1 + p.lead_time.high) * self.nodes)),
+            "shortage": self.tensor([p.shortage_cost] * n),
+            "withdrawal": self.tensor([p.withdrawal_cost] * n),
+            "nothing": self.tensor(0.0),
+        }
+
+    def reset(self, episodes: int) -> MeisState:
+        """Stock on hand, no open orders, nobody waiting."""
+        p = self.parameters
+        on_hand = self._constants["stock"].expand(episodes, -1)
+        backlog = self.tensor(np.zeros((episodes, p.max_backlog_duration, self.retailers)))
+        on_order = self.tensor(np.zeros((episodes, 1 + p.lead_time.high, self.nodes)))
+        empty = on_order[:, :0]
+        return MeisState(
+            on_hand, backlog, on_order, OrderBook(empty, empty) if self.observation == "published" else None
+        )
+
+    def orders(self, action: torch.Tensor) -> torch.Tensor:
+        """Look up the quantities ``(batch, N)`` of discrete actions ``(batch,)``.
+
+        Raises:
+            ValueError: if an action is not a whole number from 0 to the number of options.
+        """
+        if action.dtype.is_floating_point or action.ndim != 1:
+            shape = tuple(action.shape)
+            raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
+        try:
+            return self._table[action]
+        except IndexError:
+            raise ValueError(f"{self.name}: actions are 0 .. {len(self._table) - 1}, got {action.tolist()}") from None
+
+    def action(self, orders: torch.Tensor) -> torch.Tensor:
+        """The action whose quantities are nearest to ``orders`` ``(batch, N)``."""
+        return (orders[:, None] - self._table).square().sum(2).argmin(1)
+
+    def step(self, state: MeisState, orders: torch.Tensor, exogenous: Exogenous) -> Transition:
+        """Play one day.
+
+        1. Order: it is opened, due after its lead time; the order cost is paid now.
+        2. Demand at the leaves, from stock; the shortage joins the backlog.
+        3. Deliveries: the middle's from the factory in full; the leaves' from the middle's stock and outbound capacity,
+           first leaf first; what is missing becomes due tomorrow.
+        4. Backlog: leaf stock fills it, oldest first; the rest ages by a day; what is too old is withdrawn.
+        5. Cost: shortage, holding, pipeline, ordering, withdrawals.
+
+        Args:
+            state: state before the day.
+            orders: order quantities, ``(batch, N)`` units, upstream first.
+            exogenous: what nature does on the day.
+
+        Returns:
+            The next state, the costs and the flows.
+
+        Raises:
+            ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
+        """
+        self.check_orders(orders)
+        # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
+        constants = self._constants
+        # 1. order: a slot of the pipeline is the number of days from today; the last one is still empty
+        pipeline = state.on_order.scatter_add(1, exogenous.lead_time[:, None], orders[:, None])
+        due = pipeline[:, 0]
+        ordering = torch.maximum(constants["order_least"], constants["order_per_unit"] * orders) * orders.sign()
+        # 2. demand
+        leaf = state.on_hand[:, 1:]
+        filled = torch.minimum(leaf, exogenous.demand)
+        # 3. deliveries
+        middle = state.on_hand[:, 0] + due[:, 0]
+        asked = due[:, 1:]
+        left = torch.minimum(middle, exogenous.outbound_capacity)[:, None] - asked.cumsum(1) + asked
+        sent = torch.minimum(asked, torch.relu(left))
+        delivered = torch.cat([due[:, :1], sent], 1)
+        tomorrow = pipeline[:, 1] + (due - delivered)
+        empty = constants["nothing"].expand(due.shape)[:, None]
+        on_order = torch.cat([tomorrow[:, None], pipeline[:, 2:], empty], 1)
+        middle = middle - sent.sum(1)
+        # 4. backlog: with `owed` cumulated from the oldest, stock leaves relu(owed - stock) waiting
+        leaf = leaf - filled + sent
+        queue = torch.cat([state.backlog, (exogenous.demand - filled)[:, None]], 1)
+        owed = queue.cumsum(1)
+        waiting = torch.relu(owed - leaf[:, None])
+        withdrawn, backlog = waiting[:, 0], waiting[:, 1:] - waiting[:, :-1]
+        leaf = torch.relu(leaf - owed[:, -1])
+        # 5. cost
+        on_hand = torch.cat([middle[:, None], leaf], 1)
+        total_backlog = waiting[:, -1] - withdrawn
+        costs = Costs(
+            holding=on_hand @ constants["holding"],
+            shortage=total_backlog @ constants["shortage"],
+            ordering=ordering.sum(1),
+            pipeline=on_order.flatten(1) @ constants["pipeline"],
+            lost_sales=withdrawn @ constants["withdrawal"],
+        )
+        same_day = exogenous.demand - backlog[:, -1]
+        forgotten = constants["nothing"].expand(same_day.shape)
+        flows = Flows(exogenous.demand, filled, same_day, withdrawn, forgotten, total_backlog, orders)
+        book = None if state.book is None else self._update(state.book, orders, exogenous.lead_time, delivered)
+        return Transition(MeisState(on_hand, backlog, on_order, book), costs, flows)
+
+    def _update(
+        self, book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, delivered: torch.Tensor
+    ) -> OrderBook:
+        """Open the new orders, let a day pass, take deliveries from the oldest orders that are due."""
+        quantity = torch.cat([orders[:, None], book.quantity], 1)
+        # the order opened today is not due before tomorrow: every lead time is at least 1
+        due_in = torch.cat([lead_time[:, None].to(quantity.dtype), book.due_in], 1)
+        due = quantity * (due_in <= 0)
+        older = due.flip(1).cumsum(1).flip(1) - due  # units due that are older than this order
+        quantity = quantity - torch.minimum(due, (delivered[:, None] - older).clamp(min=0))
+        while quantity.shape[1] and not quantity[:, -1].any():
+            quantity, due_in = quantity[:, :-1], due_in[:, : quantity.shape[1] - 1]
+        return OrderBook(quantity, due_in - 1)
+
+    def oldest_order(self, book: OrderBook) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quantity and age in days ``(batch, N)`` of the open order placed first; 0 and 0 if there is none."""
+        ages = book.quantity.shape[1]
+        if not ages:
+            return (none := book.quantity.new_zeros(book.quantity.shape[0], self.nodes)), none
+        age = torch.arange(1, ages + 1, device=self.device)[:, None] * (book.quantity > 0)
+        oldest = age.amax(1)
+        quantity = book.quantity.gather(1, (oldest - 1).clamp(min=0)[:, None])[:, 0]
+        return quantity, oldest.to(self.dtype)
+
+    def legend(self) -> list[str]:
+        """Name of every number in the observation vector."""
+        if self.observation == "published":
+            facts = ("on hand", "quantity of the oldest order", "age of the oldest order", "on order")
+            return [f"{fact}, {node}" for node in self.node_names for fact in facts]
+        p = self.parameters
+        names = [f"on hand, {n}" for n in self.node_names]
+        names += [f"waiting {k} days, {n}" for k in range(p.max_backlog_duration, 0, -1) for n in self.node_names[1:]]
+        names += [f"due in {k}, {n}" for k in range(p.lead_time.high) for n in self.node_names]
+        return names + ["season, sine", "season, cosine"][: self._calendar.shape[1]]
+
+    def vector(self, observation: Observation) -> torch.Tensor:
+        """The published 12 numbers, or the full set; quantities (and, as published, ages) in units of 10,000."""
+        state: MeisState = observation.state
+        if self.observation == "published":
+            assert state.book is not None
+            facts = (state.on_hand, *self.oldest_order(state.book), state.on_order.sum(1))
+            return torch.stack(facts, 2).flatten(1) / 10_000
+        quantities = torch.cat([state.on_hand, state.backlog.flatten(1), state.on_order[:, :-1].flatten(1)], 1) / 10_000
+        return torch.cat([quantities, self.calendar(observation.period, quantities.shape[0])], 1)
