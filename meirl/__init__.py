@@ -8,6 +8,6 @@ from .rollout import Policy, rollout, simulate, trajectory
 __version__ = "1.0.0"
 
 __all__ = [
-    "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "make", "pick_device", "rollout",
-    "simulate", "summarise", "trajectory",
+    "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "make", "pick_device",
+    "rollout", "simulate", "summarise", "trajectory",
 ]  # fmt: skip
