@@ -1,0 +1,178 @@
+"""Actor, critic and action distributions, shared by both learners."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import nn
+
+from .envs import Env, Observation
+from .envs.scenario import Model, NonNegative, Positive
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class NetworkConfig(Model):
+    """Shape of the networks and of the policy."""
+
+    hidden: tuple[int, ...] = Field((64, 64), description="units of each hidden layer, actor and critic alike")
+    activation: Literal["tanh", "relu"] = "tanh"
+    initialisation: Literal["glorot", "orthogonal"] = "orthogonal"
+    policy_gain: Positive = Field(0.01, description="orthogonal gain of the actor's last layer; small starts even")
+    squash: Literal["clip", "tanh"] = Field("clip", description="how a Gaussian draw becomes an action in [-1, 1]")
+    log_std: float = Field(0.0, description="log standard deviation of the Gaussian at the start")
+    action_bias: float = Field(0.0, description="mean of the Gaussian at the start")
+    order_up_to: NonNegative = Field(
+        0.0, description="if positive, actions are order-up-to levels from 0 to this many times mean lead-time demand"
+    )
+    normalise_returns: bool = Field(True, description="let the critic predict in units of the returns' mean and std")
+    # Defects of the published PPO, for the chapter on threats; both leave a correct policy when off.
+    defect_no_jacobian: bool = Field(False, description="density of the squashed action under the unsquashed Gaussian")
+    defect_double_tanh: bool = Field(
+        False, description="squash the mean, then the action, so extremes are out of reach"
+    )
+
+
+class ActorCritic(nn.Module):
+    """Separate actor and critic networks with a Gaussian or a categorical policy, fit to an environment.
+
+    A *draw* is what the distribution samples and what log-probabilities refer to: for Box actions a real vector, which
+    `action` clips (or squashes) and scales; for Discrete actions the action itself. Clipping is part of the environment
+    as seen by the agent, so the Gaussian's log-probability is exact; with tanh the Jacobian is subtracted.
+    """
+
+    def __init__(self, env: Env, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config, self.gaussian = config, isinstance(env.action_space, spaces.Box)
+        inputs = len(env.legend())
+        outputs = env.nodes if self.gaussian else int(env.action_space.n)  # type: ignore[attr-defined]
+        self.actor = _mlp(inputs, config, outputs, config.policy_gain)
+        self.critic = _mlp(inputs, config, 1, 1.0)
+        if self.gaussian:
+            self.log_std = nn.Parameter(torch.full((outputs,), config.log_std))
+            with torch.no_grad():
+                self.actor[-1].bias += config.action_bias
+        # The critic's scale lives in buffers, so that checkpoints and shared memory carry it.
+        self.return_mean: torch.Tensor
+        self.return_std: torch.Tensor
+        self.register_buffer("return_mean", torch.zeros(()))
+        self.register_buffer("return_std", torch.ones(()))
+
+    def head(self, vector: torch.Tensor) -> torch.Tensor:
+        """The actor's output: means of the Gaussian, or normalised log-probabilities, ``(batch, outputs)``."""
+        out = self.actor(vector)
+        if not self.gaussian:
+            return out.log_softmax(-1)
+        return torch.tanh(out) if self.config.defect_double_tanh else out
+
+    def sample(self, head: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw from the policy."""
+        noise = torch.empty_like(head)
+        if not self.gaussian:  # Gumbel's trick: the winner of noisy log-probabilities is a draw
+            return (head - noise.exponential_(generator=generator).log()).argmax(-1)
+        draw = head + self.log_std.exp() * noise.normal_(generator=generator)
+        return torch.tanh(draw) if self.config.defect_no_jacobian else draw
+
+    def log_prob(self, head: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+        """Log-probability (density) of draws, ``(batch,)``."""
+        if not self.gaussian:
+            return head.gather(-1, draw[..., None])[..., 0]
+        density = -0.5 * ((draw - head) / self.log_std.exp()).square() - self.log_std - LOG_SQRT_2PI
+        if self.config.squash == "tanh" and not self.config.defect_no_jacobian:
+            density = density - 2 * (math.log(2) - draw - nn.functional.softplus(-2 * draw))
+        return density.sum(-1)
+
+    def entropy(self, head: torch.Tensor) -> torch.Tensor:
+        """Entropy of the policy (of the Gaussian before it is squashed), ``(batch,)``, in nats."""
+        if not self.gaussian:
+            return -(head.exp() * head).sum(-1)
+        return (self.log_std + LOG_SQRT_2PI + 0.5).sum().expand(head.shape[:-1])
+
+    def squashed(self, draw: torch.Tensor) -> torch.Tensor:
+        """A draw as an action: in [-1, 1], or discrete."""
+        if not self.gaussian or self.config.defect_no_jacobian:  # the defective draw is squashed already
+            return draw
+        return torch.tanh(draw) if self.config.squash == "tanh" else draw.clamp(-1, 1)
+
+    def mode(self, head: torch.Tensor) -> torch.Tensor:
+        """The deterministic action: the most likely one."""
+        if not self.gaussian:
+            return head.argmax(-1)
+        return torch.tanh(head) if self.config.squash == "tanh" else head.clamp(-1, 1)
+
+    def value(self, vector: torch.Tensor) -> torch.Tensor:
+        """Predicted discounted return, in reward units, ``(batch,)``."""
+        return self.return_mean + self.return_std * self.critic(vector)[..., 0]
+
+    @torch.no_grad()
+    def update_return_scale(self, returns: torch.Tensor, rate: float = 0.05) -> None:
+        """Follow the returns' mean and std, and rescale the last layer so that no prediction changes (PopArt).
+
+        Source: van Hasselt et al. (2016), Learning values across many orders of magnitude.
+        """
+        if not self.config.normalise_returns:
+            return
+        first = bool(self.return_std == 1) and bool(self.return_mean == 0)
+        rate = 1.0 if first else rate
+        mean, std = self.return_mean.clone(), self.return_std.clone()
+        self.return_mean.lerp_(returns.mean(), rate)
+        self.return_std.lerp_(returns.std().clamp(min=1e-3), rate)
+        last = self.critic[-1]
+        last.weight.mul_(std / self.return_std)
+        last.bias.mul_(std).add_(mean - self.return_mean).div_(self.return_std)
+
+
+class Agent:
+    """A trained network as a policy: ``Observation -> action``, deterministic."""
+
+    def __init__(self, network: ActorCritic) -> None:
+        self.network = network
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        """Return the most likely action."""
+        network = self.network
+        return to_action(network.config, network.mode(network.head(observation.vector())), observation)
+
+
+def to_action(config: NetworkConfig, action: torch.Tensor, observation: Observation) -> torch.Tensor:
+    """Turn a network's action into the environment's.
+
+    With ``order_up_to``, an action in [-1, 1] is an echelon order-up-to level: what is ordered is the level minus the
+    echelon inventory position. The environment's own actions pass through.
+    """
+    if not config.order_up_to:
+        return action
+    env, state = observation.env, observation.state
+    position = state.on_hand + state.in_transit.sum(1)
+    position = torch.cat([position[:, :1], position[:, 1:] - state.backorder], 1)
+    echelon = torch.cat([position.sum(1, keepdim=True), position[:, 1:]], 1)
+    periods = env.parameters.lead_time.mean + 1
+    scale = config.order_up_to * env.parameters.demand.mean * periods
+    top = torch.full_like(echelon, scale)
+    top[:, 0] *= env.retailers
+    return env.action(torch.relu((action + 1) / 2 * top - echelon))
+
+
+def _mlp(inputs: int, config: NetworkConfig, outputs: int, gain: float) -> nn.Sequential:
+    """A multilayer perceptron, initialised as configured."""
+    layers: list[nn.Module] = []
+    sizes = (inputs, *config.hidden)
+    activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
+    for a, b in pairwise(sizes):
+        layers += [_linear(a, b, config.initialisation, math.sqrt(2)), activation()]
+    return nn.Sequential(*layers, _linear(sizes[-1], outputs, config.initialisation, gain))
+
+
+def _linear(inputs: int, outputs: int, initialisation: str, gain: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    if initialisation == "glorot":
+        nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer

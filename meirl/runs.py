@@ -1,0 +1,271 @@
+"""Runs on disk: presets, checkpoints that survive a kill, histories, manifests, and trained policies to load."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .collect import LearnerConfig
+from .envs import OBSERVATION_SETS, Env, load_yaml, make, validated
+from .evaluation import held_out
+from .networks import ActorCritic, Agent
+from .rollout import simulate
+
+PRESETS = ("tuned", "published")
+FORMAT = "meirl-checkpoint-1"
+
+
+def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
+    """Load hyperparameters.
+
+    Args:
+        algo: ``ppo`` or ``a3c``.
+        name: ``tuned``, ``published`` (every hyperparameter of the study), or a YAML file of your own.
+        env: name of the environment; the file's ``per_environment`` section may change keys for it.
+        **changes: keys to change; ``network`` may be a mapping of the keys to change in it.
+
+    Returns:
+        The validated configuration of that learner.
+
+    Raises:
+        ValueError: if algorithm or preset is unknown or a value is not valid; names the file and the key.
+    """
+    models = config_models()
+    if algo not in models:
+        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join(models)}")
+    path = Path(name)
+    if name in PRESETS:
+        path = Path(__file__).parent / "presets" / f"{algo}-{name}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
+    values = load_yaml(path)
+    special = values.pop("per_environment", {}).get(env, {})
+    for layer in (special, changes):
+        network = {**values.get("network", {}), **layer.get("network", {})}
+        values = {**values, **layer, "network": network}
+    return validated(models[algo], values, path.name)
+
+
+def config_models() -> dict[str, type[LearnerConfig]]:
+    """The configuration model of each algorithm."""
+    from .a3c import A3CConfig
+    from .ppo import PPOConfig
+
+    return {"ppo": PPOConfig, "a3c": A3CConfig}
+
+
+def run_folder(root: Path, env: str, algo: str, preset_name: str, seed: int) -> Path:
+    """Where a run is kept: ``root/env/algo/preset/seed-N``."""
+    return root / Path(env).stem / algo / Path(preset_name).stem / f"seed-{seed}"
+
+
+class Recorder:
+    """Keeps what a run produces: the history, the best weights by validation cost, and the checkpoint to resume from.
+
+    Attributes:
+        history: one dict a validation, in order.
+        best: the network's state at its lowest validation cost so far.
+        best_cost: that cost, in units of ``cost_unit``.
+        steps: environment steps at the last validation.
+    """
+
+    def __init__(
+        self, env: Env, algo: str, config: LearnerConfig, seed: int, network: ActorCritic, out: Path | None,
+        *, resume: bool, progress: bool,
+    ) -> None:  # fmt: skip
+        self.env, self.algo, self.config, self.seed, self.out = env, algo, config, seed, out
+        self.network, self.history, self.best_cost = network, [], float("inf")
+        self.best = _copied(network)
+        self._sums: dict[str, float] = {}
+        self._count, self._seconds, self.steps = 0, 0.0, 0
+        self._validation = held_out(env, "validation", config.validation_episodes)
+        self._bar = tqdm(
+            total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=f"{algo} {env.name}"
+        )
+        if out is not None:
+            existing = out / "checkpoint.pt"
+            if existing.exists() and not resume:
+                raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomically(out / "config.json", config.model_dump_json(indent=2))
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree before a checkpoint may be continued or loaded."""
+        return {
+            "format": FORMAT, "algo": self.algo, "env": self.env.name, "observation": self.env.observation,
+            "seed": self.seed, "parameters": self.env.parameters.model_dump_json(),
+            "config": self.config.model_dump_json(),
+        }  # fmt: skip
+
+    def restore(self) -> Any:
+        """Continue from the checkpoint if there is one to continue; return the optimiser's state, or None."""
+        if self.out is None or not (self.out / "checkpoint.pt").exists():
+            return None
+        saved = load_checkpoint(self.out / "checkpoint.pt")
+        for key, expected in self.identity().items():
+            if saved.get(key) != expected:
+                raise ValueError(f"{self.out / 'checkpoint.pt'}: cannot resume: its {key} differs from this run's")
+        self.network.load_state_dict(saved["network"])
+        self.best, self.best_cost, self.history = saved["best"], saved["best_cost"], saved["history"]
+        self._seconds, self.steps = saved["seconds"], saved["steps"]
+        self._bar.update(self.steps)
+        return saved["optimiser"]
+
+    def log(self, diagnostics: dict[str, float], samples: int, seconds: float) -> None:
+        """Add one update's diagnostics; they are averaged until the next validation."""
+        for key, value in diagnostics.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value
+        self._count += 1
+        self._seconds += seconds
+        self._bar.update(samples)
+
+    def validate(self, steps: int, training_cost: float, optimiser: dict[str, Any]) -> None:
+        """Score the network on the validation scenarios, keep it if it is the best so far, write a checkpoint."""
+        cost = validation_cost(self.env, self.network, self._validation)
+        row: dict[str, float] = {"steps": steps, "seconds": self._seconds, "training_cost": training_cost}
+        row |= {"validation_cost": cost, **{k: v / max(self._count, 1) for k, v in self._sums.items()}}
+        self.history.append(row)
+        self.steps, self._sums, self._count = steps, {}, 0
+        if cost < self.best_cost:
+            self.best, self.best_cost = _copied(self.network), cost
+        rate = steps / self._seconds if self._seconds else float("nan")
+        self._bar.set_postfix_str(f"cost {cost:,.5g}, best {self.best_cost:,.5g}, {rate:,.0f} steps/s")
+        self.save(optimiser)
+
+    def save(self, optimiser: dict[str, Any]) -> None:
+        """Write checkpoint, best weights and history, each atomically."""
+        if self.out is None:
+            return
+        common = {**self.identity(), "best": self.best, "best_cost": self.best_cost}
+        state = {"network": _copied(self.network), "optimiser": optimiser}
+        state |= {"steps": self.steps, "seconds": self._seconds, "history": self.history}
+        _save_tensors(self.out / "checkpoint.pt", {**common, **state})
+        _save_tensors(self.out / "policy.pt", common)
+        text = StringIO(newline="")
+        keys = list(dict.fromkeys(key for row in self.history for key in row))
+        writer = csv.DictWriter(text, keys)
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_atomically(self.out / "history.csv", text.getvalue())
+
+    def finish(self) -> Recorder:
+        """Close the run: write the manifest, load the best weights into the network."""
+        self._bar.close()
+        self.network.load_state_dict(self.best)
+        if self.out is not None:
+            write_atomically(self.out / "manifest.json", json.dumps(self.manifest(), indent=2))
+        return self
+
+    def manifest(self) -> dict[str, Any]:
+        """Where a result comes from: commit, versions, device, time, steps."""
+        return {
+            "algo": self.algo, "env": self.env.name, "observation": self.env.observation, "seed": self.seed,
+            "steps": self.steps, "seconds": round(self._seconds, 1), "best_validation_cost": self.best_cost,
+            "device": str(self.env.device), "commit": commit(), "python": platform.python_version(),
+            "torch": torch.__version__, "numpy": np.__version__, "machine": f"{platform.system()} {platform.machine()}",
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }  # fmt: skip
+
+    @property
+    def policy(self) -> Agent:
+        """The trained policy; the best one by validation cost once the run is finished."""
+        return Agent(self.network)
+
+
+@torch.inference_mode()
+def validation_cost(env: Env, network: ActorCritic, scenario: Any) -> float:
+    """Mean cost of the deterministic policy, in units of ``cost_unit``."""
+    return float(simulate(env, Agent(network), scenario).cost.mean()) / env.parameters.cost_unit
+
+
+def load_policy(folder: Path, env: Env | None = None) -> tuple[Agent, Env]:
+    """Load the best policy of a run.
+
+    Args:
+        folder: of the run; holds ``policy.pt``.
+        env: an environment to use it on, of the same shape; None makes the one it was trained on.
+
+    Returns:
+        The policy and the environment.
+
+    Raises:
+        ValueError: if the file is missing, damaged, no checkpoint of meirl's, or does not fit the environment.
+    """
+    path = Path(folder) / "policy.pt"
+    saved = load_checkpoint(path)
+    if saved["observation"] not in OBSERVATION_SETS or saved["algo"] not in config_models():
+        raise ValueError(f"{path}: unknown observation set or algorithm: {saved['observation']!r}, {saved['algo']!r}")
+    trained = env or make(saved["env"], observation=saved["observation"])
+    if trained.observation != saved["observation"]:
+        raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {trained.observation}")
+    values = json.loads(saved["config"])
+    network = ActorCritic(trained, validated(config_models()[saved["algo"]], values, str(path)).network)
+    try:
+        network.load_state_dict(saved["best"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit {trained.name}: {str(error).splitlines()[0]}") from error
+    return Agent(network.to(trained.device).eval()), trained
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without pickle's powers.
+
+    Raises:
+        ValueError: if the file is missing, damaged or not one of meirl's.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"no checkpoint: {path} does not exist") from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path}: damaged, or no checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise ValueError(f"{path}: not a checkpoint of this version of meirl (expected format {FORMAT!r})")
+    return saved
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, finds the old content or the new, never half of it."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def commit() -> str:
+    """Commit of the source tree this package runs from, or ``unknown`` outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _save_tensors(path: Path, content: dict[str, Any]) -> None:
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _copied(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
