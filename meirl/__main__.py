@@ -29,6 +29,50 @@ def replay(env: EnvName, file: Annotated[Path, typer.Argument(help="a recorded t
     print(json.dumps(play(make(env, observation="published", dtype=torch.float64), file), indent=2))
 
 
+@app.command()
+def train(
+    env: EnvName,
+    algo: Annotated[str, typer.Option(help="ppo or a3c")],
+    preset: Annotated[str, typer.Option(help="tuned, published, or a YAML file of your own")] = "tuned",
+    observation: Annotated[str, typer.Option(help="full or published")] = "full",
+    seed: Annotated[int, typer.Option(help="of weights, scenarios and actions")] = 0,
+    steps: Annotated[int | None, typer.Option(help="environment steps; the preset's if not given")] = None,
+    workers: Annotated[int | None, typer.Option(help="A3C's processes; the preset's if not given")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu; A3C needs cpu")] = None,
+    out: Annotated[Path, typer.Option(help="runs go to OUT/<env>/<algo>/<preset>/seed-N")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="continue a run that was stopped")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="also log for TensorBoard")] = False,
+) -> None:
+    """Train an agent; keep config, weights, history and manifest in a folder."""
+    from .device import pick_device
+    from .runs import learner, run_folder
+    from .runs import preset as load
+
+    changes = {"steps": steps, "workers": workers}
+    config = load(algo, preset, env, **{key: value for key, value in changes.items() if value is not None})
+    where = pick_device(device) if device or algo != "a3c" else "cpu"
+    folder = run_folder(out, env, algo, preset, seed)
+    chain = make(env, observation=observation, device=where)  # type: ignore[arg-type]
+    done = learner(algo).train(chain, config, seed, folder, resume=resume, tensorboard=tensorboard)
+    typer.echo(f"best validation cost {done.best_cost:,.2f}; kept in {folder}")
+
+
+@app.command()
+def smoke() -> None:
+    """Train and evaluate every algorithm on every environment, briefly: does it all work here?"""
+    from .evaluation import held_out, summarise
+    from .rollout import rollout
+    from .runs import ALGORITHMS, learner, preset
+
+    for name in NAMES:
+        chain = make(name)
+        for algo in ALGORITHMS:
+            config = preset(algo, "tuned", name, steps=8_000, environments=8, evaluations=1, validation_episodes=8)
+            done = learner(algo).train(chain, config, 0, progress=False)
+            summary = summarise(rollout(chain, done.policy, held_out(chain, "test", 32)))
+            typer.echo(f"{algo} {name}: mean cost {summary['mean_cost']:,.2f}")
+
+
 def main() -> None:
     """Run the command line; bad input is one clear line on standard error and exit code 2, not a traceback."""
     try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import traceback
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,8 +103,9 @@ class Job:
 
 
 def train(
-    env: Env, config: A3CConfig, seed: int, out: Path | None = None, *, resume: bool = False, progress: bool = True
-) -> Recorder:
+    env: Env, config: A3CConfig, seed: int, out: Path | None = None,
+    *, resume: bool = False, progress: bool = True, tensorboard: bool = False,
+) -> Recorder:  # fmt: skip
     """Train an A3C agent with ``config.workers`` processes.
 
     With one worker the result depends on the seed alone. With more, the order of updates depends on the machine. In a
@@ -117,6 +118,7 @@ def train(
         out: folder for config, checkpoint, weights and history; None keeps nothing on disk.
         resume: continue from the checkpoint in ``out``.
         progress: show a progress bar.
+        tensorboard: also write TensorBoard events to ``out``.
 
     Returns:
         The `meirl.runs.Recorder` of the run: ``best`` weights (by validation cost) and ``history``.
@@ -130,7 +132,9 @@ def train(
             f"A3C learns in processes on the CPU: make the environment with device='cpu', not {env.device}"
         )
     network = new_network(env, config.network, seed)
-    recorder = Recorder(env, "a3c", config, seed, network, out, resume=resume, progress=progress)
+    recorder = Recorder(
+        env, "a3c", config, seed, network, out, resume=resume, progress=progress, tensorboard=tensorboard
+    )
     shared, rounds = SharedLearner(network), [0] * config.workers
     if saved := recorder.restore():
         shared.load(saved)
@@ -161,20 +165,20 @@ def _listen(
     recorder: Recorder, copy: LocalCopy, pipes: list[Connection], workers: list[Any], rounds: list[int]
 ) -> None:
     """Record what the workers report until all are done."""
-    open_pipes = dict(zip(pipes, range(len(pipes)), strict=True))
+    listening = dict(zip(pipes, range(len(pipes)), strict=True))
     last = time.perf_counter()
-    while open_pipes:
-        for pipe in wait(list(open_pipes)):
-            rank = open_pipes[pipe]  # type: ignore[index]
+    while listening:
+        for pipe in cast(list[Connection], wait(list(listening))):
+            rank = listening[pipe]
             try:
-                report = pipe.recv()  # type: ignore[union-attr]
+                report = pipe.recv()
             except (EOFError, OSError):  # the process is gone without a word
                 workers[rank].join()
                 raise RuntimeError(f"A3C worker {rank} was killed (exit code {workers[rank].exitcode})") from None
             if "error" in report:
                 raise RuntimeError(f"A3C worker {rank} failed:\n{report['error']}")
             if "done" in report:
-                del open_pipes[pipe]  # type: ignore[arg-type]
+                del listening[pipe]
                 continue
             now = time.perf_counter()
             rounds[rank] = report["rounds"]
@@ -201,9 +205,9 @@ def _learn(job: Job) -> None:
     env, config, shared = job.env, job.config, job.shared
     copy = LocalCopy(new_network(env, config.network, job.seed))
     collector = Collector(env, config, copy.network, job.seed, worker=job.rank, first_round=job.first_round)
-    round_steps, parent = config.steps_per_round(env), os.getppid()
+    round_steps, parent = config.steps_per_round(env), parent_process()
     budget = config.rounds(env) * round_steps
-    while os.getppid() == parent:  # an orphan stops
+    while parent is None or parent.is_alive():  # an orphan stops
         with job.claimed.get_lock():
             if job.claimed.value >= budget:
                 return
@@ -261,21 +265,9 @@ def compute_gradient(copy: LocalCopy, segment: Segment, config: A3CConfig, entro
 def _update_scale(copy: LocalCopy, shared: SharedLearner, returns: torch.Tensor) -> None:
     """Move the critic's scale, in the shared network, without changing what the critic predicts."""
     copy.network.update_return_scale(returns, rate=0.005)
-    last = copy.network.critic[-1]
-    size = last.weight.numel() + last.bias.numel()
-    end = _end_of(copy.network, last.bias)
-    shared.weights[end - size : end] = copy.weights[end - size : end]
+    size = sum(parameter.numel() for parameter in copy.network.critic[-1].parameters())
+    shared.weights[-size:] = copy.weights[-size:]
     shared.scale.copy_(torch.stack([copy.network.return_mean, copy.network.return_std]))
-
-
-def _end_of(network: ActorCritic, parameter: nn.Parameter) -> int:
-    """Where a parameter ends in the flat vector of weights."""
-    end = 0
-    for other in network.parameters():
-        end += other.numel()
-        if other is parameter:
-            return end
-    raise ValueError("the parameter is not the network's")
 
 
 def _tensors(state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

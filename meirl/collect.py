@@ -97,9 +97,16 @@ class Collector:
         """Mean cost so far of this round's episodes, in units of ``cost_unit``."""
         return float(self._cost.mean()) / self.env.parameters.cost_unit
 
-    @torch.no_grad()
     def collect(self, periods: int) -> Segment:
         """Play some periods of this round with the network as it is now."""
+        with torch.inference_mode():
+            played = self._play(periods)
+        # Clones of inference tensors may take part in gradients again.
+        vector, head, draw, reward = (tensor.clone() for tensor in played)
+        terminal = self.config.defect_terminal_horizon and self.period == self.env.horizon
+        return Segment(vector, head, draw, reward, terminal)
+
+    def _play(self, periods: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         env, network = self.env, self.network
         vectors, heads, draws, rewards = [], [], [], []
         observation = env.observe(self._state, self.period)
@@ -119,8 +126,7 @@ class Collector:
             rewards.append(cost)
         vectors.append(observation.vector())
         reward = torch.stack(rewards) / -env.parameters.reward_unit
-        terminal = self.config.defect_terminal_horizon and self.period == env.horizon
-        return Segment(torch.stack(vectors), torch.stack(heads), torch.stack(draws), reward, terminal)
+        return torch.stack(vectors), torch.stack(heads), torch.stack(draws), reward
 
 
 def gae(

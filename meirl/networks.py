@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from gymnasium import spaces
@@ -52,11 +52,11 @@ class ActorCritic(nn.Module):
         inputs = len(env.legend())
         outputs = env.nodes if self.gaussian else int(env.action_space.n)  # type: ignore[attr-defined]
         self.actor = _mlp(inputs, config, outputs, config.policy_gain)
-        self.critic = _mlp(inputs, config, 1, 1.0)
+        self.critic = _mlp(inputs, config, 1, 1.0)  # comes last, so its last layer ends the vector of parameters
         if self.gaussian:
             self.log_std = nn.Parameter(torch.full((outputs,), config.log_std))
             with torch.no_grad():
-                self.actor[-1].bias += config.action_bias
+                cast(nn.Linear, self.actor[-1]).bias.add_(config.action_bias)
         # The critic's scale lives in buffers, so that checkpoints and shared memory carry it.
         self.return_mean: torch.Tensor
         self.return_std: torch.Tensor
@@ -122,7 +122,7 @@ class ActorCritic(nn.Module):
         mean, std = self.return_mean.clone(), self.return_std.clone()
         self.return_mean.lerp_(returns.mean(), rate)
         self.return_std.lerp_(returns.std().clamp(min=1e-3), rate)
-        last = self.critic[-1]
+        last = cast(nn.Linear, self.critic[-1])
         last.weight.mul_(std / self.return_std)
         last.bias.mul_(std).add_(mean - self.return_mean).div_(self.return_std)
 

@@ -36,8 +36,9 @@ def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, clip: fl
 
 
 def train(
-    env: Env, config: PPOConfig, seed: int, out: Path | None = None, *, resume: bool = False, progress: bool = True
-) -> Recorder:
+    env: Env, config: PPOConfig, seed: int, out: Path | None = None,
+    *, resume: bool = False, progress: bool = True, tensorboard: bool = False,
+) -> Recorder:  # fmt: skip
     """Train a PPO agent.
 
     Args:
@@ -47,6 +48,7 @@ def train(
         out: folder for config, checkpoint, weights and history; None keeps nothing on disk.
         resume: continue from the checkpoint in ``out``; the result equals that of an uninterrupted run.
         progress: show a progress bar.
+        tensorboard: also write TensorBoard events to ``out``.
 
     Returns:
         The `meirl.runs.Recorder` of the run: ``best`` weights (by validation cost) and ``history``.
@@ -54,7 +56,9 @@ def train(
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     network = new_network(env, config.network, seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5)
-    recorder = Recorder(env, "ppo", config, seed, network, out, resume=resume, progress=progress)
+    recorder = Recorder(
+        env, "ppo", config, seed, network, out, resume=resume, progress=progress, tensorboard=tensorboard
+    )
     if saved := recorder.restore():
         optimiser.load_state_dict(saved)
     steps, round_steps = recorder.steps, config.steps_per_round(env)

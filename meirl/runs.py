@@ -9,9 +9,10 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from .evaluation import held_out
 from .networks import ActorCritic, Agent
 from .rollout import simulate
 
+ALGORITHMS = ("ppo", "a3c")
 PRESETS = ("tuned", "published")
 FORMAT = "meirl-checkpoint-1"
 
@@ -42,9 +44,7 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     Raises:
         ValueError: if algorithm or preset is unknown or a value is not valid; names the file and the key.
     """
-    models = config_models()
-    if algo not in models:
-        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join(models)}")
+    model = learner(algo).config
     path = Path(name)
     if name in PRESETS:
         path = Path(__file__).parent / "presets" / f"{algo}-{name}.yaml"
@@ -55,15 +55,28 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     for layer in (special, changes):
         network = {**values.get("network", {}), **layer.get("network", {})}
         values = {**values, **layer, "network": network}
-    return validated(models[algo], values, path.name)
+    return validated(model, values, path.name)
 
 
-def config_models() -> dict[str, type[LearnerConfig]]:
-    """The configuration model of each algorithm."""
-    from .a3c import A3CConfig
-    from .ppo import PPOConfig
+class Learner(NamedTuple):
+    """An algorithm: the model of its configuration and its ``train(env, config, seed, out, ...)``."""
 
-    return {"ppo": PPOConfig, "a3c": A3CConfig}
+    config: type[LearnerConfig]
+    train: Callable[..., Recorder]
+
+
+def learner(algo: str) -> Learner:
+    """Look up an algorithm, ``ppo`` or ``a3c``.
+
+    Raises:
+        ValueError: if there is no such algorithm.
+    """
+    from . import a3c, ppo  # they import this module
+
+    known = {"ppo": Learner(ppo.PPOConfig, ppo.train), "a3c": Learner(a3c.A3CConfig, a3c.train)}
+    if algo not in known:
+        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join(ALGORITHMS)}")
+    return known[algo]
 
 
 def run_folder(root: Path, env: str, algo: str, preset_name: str, seed: int) -> Path:
@@ -83,10 +96,11 @@ class Recorder:
 
     def __init__(
         self, env: Env, algo: str, config: LearnerConfig, seed: int, network: ActorCritic, out: Path | None,
-        *, resume: bool, progress: bool,
+        *, resume: bool, progress: bool, tensorboard: bool,
     ) -> None:  # fmt: skip
         self.env, self.algo, self.config, self.seed, self.out = env, algo, config, seed, out
-        self.network, self.history, self.best_cost = network, [], float("inf")
+        self.network, self.best_cost = network, float("inf")
+        self.history: list[dict[str, float]] = []
         self.best = _copied(network)
         self._sums: dict[str, float] = {}
         self._count, self._seconds, self.steps = 0, 0.0, 0
@@ -100,6 +114,7 @@ class Recorder:
                 raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
             out.mkdir(parents=True, exist_ok=True)
             write_atomically(out / "config.json", config.model_dump_json(indent=2))
+        self._board = _tensorboard(out) if tensorboard and out is not None else None
 
     def identity(self) -> dict[str, Any]:
         """What must agree before a checkpoint may be continued or loaded."""
@@ -137,6 +152,9 @@ class Recorder:
         row: dict[str, float] = {"steps": steps, "seconds": self._seconds, "training_cost": training_cost}
         row |= {"validation_cost": cost, **{k: v / max(self._count, 1) for k, v in self._sums.items()}}
         self.history.append(row)
+        if self._board is not None:
+            for key, value in row.items():
+                self._board.add_scalar(key, value, steps)
         self.steps, self._sums, self._count = steps, {}, 0
         if cost < self.best_cost:
             self.best, self.best_cost = _copied(self.network), cost
@@ -149,9 +167,9 @@ class Recorder:
         if self.out is None:
             return
         common = {**self.identity(), "best": self.best, "best_cost": self.best_cost}
-        state = {"network": _copied(self.network), "optimiser": optimiser}
-        state |= {"steps": self.steps, "seconds": self._seconds, "history": self.history}
-        _save_tensors(self.out / "checkpoint.pt", {**common, **state})
+        progress = {"steps": self.steps, "seconds": self._seconds, "history": self.history}
+        learner = {"network": _copied(self.network), "optimiser": optimiser}
+        _save_tensors(self.out / "checkpoint.pt", {**common, **progress, **learner})
         _save_tensors(self.out / "policy.pt", common)
         text = StringIO(newline="")
         keys = list(dict.fromkeys(key for row in self.history for key in row))
@@ -163,6 +181,8 @@ class Recorder:
     def finish(self) -> Recorder:
         """Close the run: write the manifest, load the best weights into the network."""
         self._bar.close()
+        if self._board is not None:
+            self._board.close()
         self.network.load_state_dict(self.best)
         if self.out is not None:
             write_atomically(self.out / "manifest.json", json.dumps(self.manifest(), indent=2))
@@ -205,13 +225,13 @@ def load_policy(folder: Path, env: Env | None = None) -> tuple[Agent, Env]:
     """
     path = Path(folder) / "policy.pt"
     saved = load_checkpoint(path)
-    if saved["observation"] not in OBSERVATION_SETS or saved["algo"] not in config_models():
+    if saved["observation"] not in OBSERVATION_SETS or saved["algo"] not in ALGORITHMS:
         raise ValueError(f"{path}: unknown observation set or algorithm: {saved['observation']!r}, {saved['algo']!r}")
     trained = env or make(saved["env"], observation=saved["observation"])
     if trained.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {trained.observation}")
     values = json.loads(saved["config"])
-    network = ActorCritic(trained, validated(config_models()[saved["algo"]], values, str(path)).network)
+    network = ActorCritic(trained, validated(learner(saved["algo"]).config, values, str(path)).network)
     try:
         network.load_state_dict(saved["best"])
     except RuntimeError as error:
@@ -259,6 +279,16 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "TensorBoard is not installed: pip install 'meirl[tensorboard]', or train without it"
+        ) from None
+    return SummaryWriter(folder)
 
 
 def _save_tensors(path: Path, content: dict[str, Any]) -> None:
