@@ -2,6 +2,7 @@
 
 from .device import pick_device
 from .envs import NAMES, Costs, Env, Flows, Observation, Scenario, make
+from .envs.gymnasium import register as _register
 from .evaluation import compare, held_out, summarise
 from .rollout import Policy, rollout, simulate, trajectory
 
@@ -11,3 +12,5 @@ __all__ = [
     "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "make", "pick_device",
     "rollout", "simulate", "summarise", "trajectory",
 ]  # fmt: skip
+
+_register()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,18 @@ def replay(env: EnvName, file: Annotated[Path, typer.Argument(help="a recorded t
     from .replay import replay as play
 
     print(json.dumps(play(make(env, observation="published", dtype=torch.float64), file), indent=2))
+
+
+@app.command()
+def bench(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Measure environment steps per second on one core: best of several repeats, sampling apart."""
+    from .bench import environment_speed
+
+    speed = environment_speed()
+    if as_json:
+        print(json.dumps({"environments": speed.to_dict("records")}, indent=2))
+    else:
+        print(speed.to_string(index=False, float_format="{:,.0f}".format))
 
 
 @app.command()
@@ -71,6 +84,32 @@ def smoke() -> None:
             done = learner(algo).train(chain, config, 0, progress=False)
             summary = summarise(rollout(chain, done.policy, held_out(chain, "test", 32)))
             typer.echo(f"{algo} {name}: mean cost {summary['mean_cost']:,.2f}")
+
+
+@app.command()
+def book(
+    profile: Annotated[
+        str, typer.Option(help="quick (into _build/quick) or full (into book/: what is published)")
+    ] = "quick",
+    seed: Annotated[int, typer.Option(help="of all training and tuning")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu")] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="execute only pages whose names begin so, e.g. 03")] = None,
+    jobs: Annotated[int, typer.Option(help="notebooks executed at once; 0: one a core")] = 0,
+    html: Annotated[bool, typer.Option("--html", help="execute nothing, build what is committed under book/")] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="execute notebooks/*.md into their .ipynb, build nothing")
+    ] = False,
+) -> None:
+    """Execute the notebooks and build the book."""
+    from . import book as maker
+
+    root, jobs = Path.cwd(), jobs or os.cpu_count() or 1
+    if pairs:
+        maker.make_pairs(root, only or (), jobs)
+    elif html:
+        typer.echo(f"open {maker.build(root, root / '_build' / 'html')}")
+    else:
+        typer.echo(f"open {maker.make_book(root, profile, seed, device, only or (), jobs)}")  # type: ignore[arg-type]
 
 
 def main() -> None:

@@ -169,12 +169,17 @@ class Env(ABC):
     @cached_property
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
-        low = -1.0 if self.chain == "divergent" and self.observation == "published" else -np.inf
-        return spaces.Box(low, -low, (len(self.legend()),), np.float32)
+        if self.chain == "divergent" and self.observation == "published":
+            return spaces.Box(-1.0, 1.0, (len(self.legend()),), np.float32)
+        season = np.array([name.startswith("season") for name in self.legend()])
+        # Stocks and backlogs are never negative; demand, and so they, have no largest value.
+        low, high = np.where(season, -1.0, 0.0), np.where(season, 1.0, np.finfo(np.float32).max)
+        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def tensor(self, value: Any) -> torch.Tensor:
         """A constant on the environment's device, in its floating type."""
-        return torch.as_tensor(value, dtype=self.dtype, device=self.device)
+        with torch.inference_mode(False):  # constants are cached: one first used in a rollout must serve gradients too
+            return torch.as_tensor(value, dtype=self.dtype, device=self.device)
 
     @cached_property
     def seasonal_mean(self) -> torch.Tensor:
@@ -207,7 +212,7 @@ class Env(ABC):
                 f"{self.name}: orders must be (batch, {self.nodes}) for {names}, got {tuple(orders.shape)}"
             )
         # NaN spreads through min and fails any comparison, so one reduction finds both.
-        if not orders.detach().min().item() >= 0:
+        if not orders.min().item() >= 0:
             bad = orders[~(orders >= 0)][0].item()
             raise ValueError(f"{self.name}: orders must be numbers >= 0, got {bad}")
 

@@ -173,10 +173,10 @@ class DivergentEnv(Env):
         # 3. the warehouse ships what was outstanding
         to_retailers = self._ration(state.outstanding[:, 1:], torch.minimum(stock, exogenous.outbound_capacity))
         stock = stock - to_retailers.sum(1)
-        shipped = torch.cat([to_warehouse[:, None], to_retailers], 1)
+        shipped = torch.cat([to_warehouse.unsqueeze(1), to_retailers], 1)
         in_transit = self._dispatch(state.in_transit, shipped, exogenous.lead_time)
         # 4. retailers order (the warehouse's last order is only remembered)
-        kept = state.outstanding - shipped * limits["is_retailer"]
+        kept = torch.addcmul(state.outstanding, shipped, limits["is_retailer"], value=-1)
         outstanding = torch.minimum(torch.where(orders > nothing, orders, kept), limits["outstanding"])
         # 5. demand
         stock = torch.relu(stock - exogenous.direct_demand)
@@ -188,8 +188,8 @@ class DivergentEnv(Env):
         owed = unmet - lost + (available - net)
         backorder = torch.minimum(owed, limits["backorder"])
         # 6. cost
-        on_hand = torch.cat([stock[:, None], available - filled], 1)
-        free = nothing.expand(stock.shape)
+        on_hand = torch.cat([stock.unsqueeze(1), available - filled], 1)
+        free = torch.zeros_like(stock)
         costs = Costs(
             holding=on_hand @ limits["holding"],
             shortage=backorder @ limits["shortage"],
@@ -203,20 +203,19 @@ class DivergentEnv(Env):
     def _ration(self, waiting: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Share ``available`` ``(batch,)`` among the ``waiting`` orders ``(batch, R)``, first come first served."""
         if not self.parameters.serve_largest_first:
-            left = available[:, None] - waiting.cumsum(1) + waiting
+            left = available.unsqueeze(1) - waiting.cumsum(1) + waiting
             return torch.minimum(waiting, torch.relu(left))
         largest, rank = waiting.sort(dim=1, descending=True, stable=True)
-        left = available[:, None] - largest.cumsum(1) + largest
+        left = available.unsqueeze(1) - largest.cumsum(1) + largest
         return torch.empty_like(waiting).scatter(1, rank, torch.minimum(largest, torch.relu(left)))
 
     def _dispatch(self, in_transit: torch.Tensor, shipped: torch.Tensor, lead_time: torch.Tensor) -> torch.Tensor:
         """Move the pipeline on by one period and add what was shipped, due after its lead time."""
         if in_transit.shape[1] == 2:  # every lead time is 1: the pipeline is what was just shipped
-            return torch.nn.functional.pad(shipped[:, None], (0, 0, 0, 1))
+            return torch.nn.functional.pad(shipped.unsqueeze(1), (0, 0, 0, 1))
         # A slot is the number of periods from now: slot 0 was just received, the last one is still empty.
-        later = in_transit.scatter_add(1, lead_time[:, None], shipped[:, None])
-        empty = self._limits["nothing"].expand(shipped.shape)[:, None]
-        return torch.cat([later[:, 1:], empty], 1)
+        later = in_transit.scatter_add(1, lead_time.unsqueeze(1), shipped.unsqueeze(1))
+        return torch.nn.functional.pad(later[:, 1:], (0, 0, 0, 1))
 
     def legend(self) -> list[str]:
         """Name of every number in the observation vector."""

@@ -63,6 +63,9 @@ class MeisParameters(Parameters):
         return self
 
 
+ROUNDING = 0.01  # units; in float32 less than this may be left of an order that was delivered in parts
+
+
 class OrderBook(NamedTuple):
     """Open orders one by one, newest first: only the published observation needs them. Grows with the oldest."""
 
@@ -148,10 +151,11 @@ class MeisEnv(Env):
         if action.dtype.is_floating_point or action.ndim != 1:
             shape = tuple(action.shape)
             raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
-        try:
-            return self._table[action]
-        except IndexError:
-            raise ValueError(f"{self.name}: actions are 0 .. {len(self._table) - 1}, got {action.tolist()}") from None
+        lowest, highest = torch.aminmax(action)
+        if lowest.item() < 0 or highest.item() >= len(self._table):
+            bad = lowest.item() if lowest.item() < 0 else highest.item()
+            raise ValueError(f"{self.name}: actions are 0 .. {len(self._table) - 1}, got {bad}")
+        return self._table[action]
 
     def action(self, orders: torch.Tensor) -> torch.Tensor:
         """The action whose quantities are nearest to ``orders`` ``(batch, N)``."""
@@ -182,7 +186,7 @@ class MeisEnv(Env):
         # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
         constants = self._constants
         # 1. order: a slot of the pipeline is the number of days from today; the last one is still empty
-        pipeline = state.on_order.scatter_add(1, exogenous.lead_time[:, None], orders[:, None])
+        pipeline = state.on_order.scatter_add(1, exogenous.lead_time.unsqueeze(1), orders.unsqueeze(1))
         due = pipeline[:, 0]
         ordering = torch.maximum(constants["order_least"], constants["order_per_unit"] * orders) * orders.sign()
         # 2. demand
@@ -191,22 +195,21 @@ class MeisEnv(Env):
         # 3. deliveries
         middle = state.on_hand[:, 0] + due[:, 0]
         asked = due[:, 1:]
-        left = torch.minimum(middle, exogenous.outbound_capacity)[:, None] - asked.cumsum(1) + asked
+        left = torch.minimum(middle, exogenous.outbound_capacity).unsqueeze(1) - asked.cumsum(1) + asked
         sent = torch.minimum(asked, torch.relu(left))
-        delivered = torch.cat([due[:, :1], sent], 1)
-        tomorrow = pipeline[:, 1] + (due - delivered)
-        empty = constants["nothing"].expand(due.shape)[:, None]
-        on_order = torch.cat([tomorrow[:, None], pipeline[:, 2:], empty], 1)
-        middle = middle - sent.sum(1)
+        middle = torch.relu(middle - sent.sum(1))  # rounding may leave less than nothing
+        on_order = torch.nn.functional.pad(pipeline[:, 1:], (0, 0, 0, 1))  # a day later
+        missing = asked - sent
+        on_order[:, 0, 1:] += missing
         # 4. backlog: with `owed` cumulated from the oldest, stock leaves relu(owed - stock) waiting
         leaf = leaf - filled + sent
-        queue = torch.cat([state.backlog, (exogenous.demand - filled)[:, None]], 1)
+        queue = torch.cat([state.backlog, (exogenous.demand - filled).unsqueeze(1)], 1)
         owed = queue.cumsum(1)
-        waiting = torch.relu(owed - leaf[:, None])
+        waiting = torch.relu(owed - leaf.unsqueeze(1))
         withdrawn, backlog = waiting[:, 0], waiting[:, 1:] - waiting[:, :-1]
         leaf = torch.relu(leaf - owed[:, -1])
         # 5. cost
-        on_hand = torch.cat([middle[:, None], leaf], 1)
+        on_hand = torch.cat([middle.unsqueeze(1), leaf], 1)
         total_backlog = waiting[:, -1] - withdrawn
         costs = Costs(
             holding=on_hand @ constants["holding"],
@@ -216,22 +219,24 @@ class MeisEnv(Env):
             lost_sales=withdrawn @ constants["withdrawal"],
         )
         same_day = exogenous.demand - backlog[:, -1]
-        forgotten = constants["nothing"].expand(same_day.shape)
+        forgotten = torch.zeros_like(same_day)
         flows = Flows(exogenous.demand, filled, same_day, withdrawn, forgotten, total_backlog, orders)
-        book = None if state.book is None else self._update(state.book, orders, exogenous.lead_time, delivered)
+        book = state.book
+        if book is not None:
+            book = self._update(book, orders, exogenous.lead_time, torch.nn.functional.pad(missing, (1, 0)))
         return Transition(MeisState(on_hand, backlog, on_order, book), costs, flows)
 
     def _update(
-        self, book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, delivered: torch.Tensor
+        self, book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, missing: torch.Tensor
     ) -> OrderBook:
-        """Open the new orders, let a day pass, take deliveries from the oldest orders that are due."""
+        """Open the new orders, let a day pass, take deliveries: oldest first, so the newest due are missing."""
         quantity = torch.cat([orders[:, None], book.quantity], 1)
         # the order opened today is not due before tomorrow: every lead time is at least 1
         due_in = torch.cat([lead_time[:, None].to(quantity.dtype), book.due_in], 1)
         due = quantity * (due_in <= 0)
-        older = due.flip(1).cumsum(1).flip(1) - due  # units due that are older than this order
-        quantity = quantity - torch.minimum(due, (delivered[:, None] - older).clamp(min=0))
-        while quantity.shape[1] and not quantity[:, -1].any():
+        newer = due.cumsum(1) - due  # units due that were ordered after this order
+        quantity = quantity - due + torch.minimum(due, torch.relu(missing.unsqueeze(1) - newer))
+        while quantity.shape[1] and not (quantity[:, -1] > ROUNDING).any():
             quantity, due_in = quantity[:, :-1], due_in[:, : quantity.shape[1] - 1]
         return OrderBook(quantity, due_in - 1)
 
@@ -240,7 +245,7 @@ class MeisEnv(Env):
         ages = book.quantity.shape[1]
         if not ages:
             return (none := book.quantity.new_zeros(book.quantity.shape[0], self.nodes)), none
-        age = torch.arange(1, ages + 1, device=self.device)[:, None] * (book.quantity > 0)
+        age = torch.arange(1, ages + 1, device=self.device)[:, None] * (book.quantity > ROUNDING)
         oldest = age.amax(1)
         quantity = book.quantity.gather(1, (oldest - 1).clamp(min=0)[:, None])[:, 0]
         return quantity, oldest.to(self.dtype)
