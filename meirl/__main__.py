@@ -71,6 +71,53 @@ def train(
 
 
 @app.command()
+def tune(
+    env: EnvName,
+    heuristic: Annotated[str, typer.Option(help="a rule by name, or best: the rule that is best so far")],
+    seed: Annotated[int, typer.Option(help="of the training scenarios and the search")] = 0,
+    episodes: Annotated[int, typer.Option(min=1, help="training episodes that every candidate plays")] = 64,
+    generations: Annotated[int, typer.Option(min=1, help="generations of the search")] = 100,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write; default: where evaluate finds it")] = None,
+) -> None:
+    """Search for a heuristic's best levels; write them, with their provenance, to a small file."""
+    from . import heuristics, tuning
+
+    chain = make(env)
+    name = heuristics.best(chain) if heuristic == "best" else heuristic
+    rule = heuristics.rule(chain, name)
+    found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations).tuned
+    path = out or heuristics.tuned_file(chain, name)
+    cost = found.provenance["validation_cost"]
+    if out is None and path.exists() and (old := heuristics.read(chain, name).provenance["validation_cost"]) < cost:
+        typer.echo(f"validation cost {cost:,.2f}; kept {path}, which costs {old:,.2f} (--out FILE writes it elsewhere)")
+        return
+    tuning.write(found, path)
+    typer.echo(f"validation cost {cost:,.2f}; levels written to {path}")
+
+
+@app.command()
+def evaluate(
+    env: EnvName,
+    heuristic: Annotated[str, typer.Option(help="never-order, published, best, a tuned rule, or a tuned YAML file")],
+    episodes: Annotated[int | None, typer.Option(min=1, help="test episodes; default: all 1,000")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Play the fixed test scenarios; print mean cost, standard error, tail, cost parts and fill rate."""
+    from . import heuristics
+    from .evaluation import held_out, summarise
+    from .rollout import rollout
+
+    chain = make(env)
+    summary = summarise(rollout(chain, heuristics.load(chain, heuristic), held_out(chain, "test", episodes)))
+    if as_json:
+        print(json.dumps({"env": env, "policy": heuristic, **summary}, indent=2))
+        return
+    rows = {**summary, **{f"cost, {part}": cost for part, cost in summary.pop("cost_parts").items()}}  # type: ignore[attr-defined]
+    for key, value in rows.items():
+        typer.echo(f"{key.replace('_', ' '):<26}{value:>16,.4f}")
+
+
+@app.command()
 def smoke() -> None:
     """Train and evaluate every algorithm on every environment, briefly: does it all work here?"""
     from .evaluation import held_out, summarise

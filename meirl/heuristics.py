@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 
 from .envs import Env, Observation, load_yaml, validated
+from .envs.base import per_node
 from .envs.scenario import Model
 from .rollout import Policy
 
@@ -135,6 +137,13 @@ def inventory_position(observation: Observation, outstanding: bool = False, eche
     return torch.cat([warehouse, retailers + waiting if outstanding else retailers], 1)
 
 
+def _limits(env: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shelf of every node ``(N,)`` and cap on the backorders of every retailer ``(R,)``, in units."""
+    p, retailers = env.parameters, env.retailers
+    shelf = per_node(p.max_inventory.warehouse, p.max_inventory.retailer, retailers)
+    return env.tensor(shelf), env.tensor(per_node(0, p.max_backorder, retailers)[1:])
+
+
 Position = Literal["misread", "on hand", "with outstanding", "without outstanding", "echelon"]
 
 
@@ -143,7 +152,7 @@ def _position(observation: Observation, kind: Position) -> torch.Tensor:
     if kind == "misread":
         # The study's bug: the state is normalised to x / max and read back as (x / max + 1) / 2 * max, so that empty
         # shelves look half full, which is more than any level.
-        shelf = env._limits["shelf"]
+        shelf = _limits(env)[0]
         return ((on_hand / shelf).clamp(-1, 1) + 1) * shelf / 2
     if kind == "on hand":
         return on_hand
@@ -156,7 +165,7 @@ def _base_stock(observation: Observation, levels: torch.Tensor, position: Positi
 
 
 def _base_stock_box(env: Env, echelon: bool) -> Box:
-    shelf, owed = env._limits["shelf"].tolist(), env._limits["backorder"].tolist()
+    shelf, owed = (limit.tolist() for limit in _limits(env))
     warehouse = sum(shelf) if echelon else shelf[0]
     box = {f"level, {env.node_names[0]}": Range(-sum(owed) if echelon else 0, warehouse)}
     return box | {f"level, {n}": Range(-b, s) for n, b, s in zip(env.node_names[1:], owed, shelf[1:], strict=True)}
@@ -195,53 +204,161 @@ def repairs(env: Env) -> dict[str, Policy]:
     return {step: base_stock(step, "", position).policy(env, given) for step, (position, given) in steps.items()}
 
 
+def wave(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """A level that swings with the season: ``level + a sin + b cos (+ c sin 2 + d cos 2)``, ``(batch, 1)``.
+
+    Args:
+        observation: gives the calendar.
+        levels: ``(batch, 1)``, ``(batch, 3)`` or ``(batch, 5)``: the constant, then a pair for each harmonic.
+    """
+    value, pairs = levels[:, :1], (levels.shape[1] - 1) // 2
+    if pairs:
+        calendar = observation.env.calendar(observation.period, len(observation.state.on_hand))
+        sine, cosine = calendar.split(1, dim=1)
+        basis = torch.cat([sine, cosine, 2 * sine * cosine, cosine.square() - sine.square()], 1)
+        value = value + (levels[:, 1:] * basis[:, : 2 * pairs]).sum(1, keepdim=True)
+    return value
+
+
+def _wave_box(env: Env, name: str, level: Range, harmonics: int) -> Box:
+    """Search range of a level and of its harmonics; an environment without a season has none."""
+    box, swing = {name: level}, (level.high - max(level.low, 0.0)) / 2
+    for k in range(1, 1 + harmonics * (env.parameters.demand.season is not None)):
+        box |= {f"{name}, {wave} {k}": Range(-swing, swing) for wave in ("sine", "cosine")}
+    return box
+
+
+def _fair_shares(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Echelon base stock; retailers' orders are scaled down, all by the same factor, to a common total."""
+    env, total = observation.env, levels[:, -1:]
+    warehouse, retailer = levels[:, :-1].tensor_split(2, 1)
+    position = inventory_position(observation, echelon=True)
+    wanted = (wave(observation, retailer) - position[:, 1:]).clamp(min=0)
+    share = (total / wanted.sum(1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+    return env.action(torch.cat([wave(observation, warehouse) - position[:, :1], wanted * share], 1).clamp(min=0))
+
+
+def _fair_shares_box(env: Any, harmonics: int) -> Box:
+    demand, total = env.parameters.demand, env.parameters.order_cap * env.retailers
+    chain = demand.mean * (env.retailers + demand.direct)
+    return (
+        _wave_box(env, "level, warehouse", Range(0, 30 * chain), harmonics)
+        | _wave_box(env, "level, retailer", Range(0, 60 * demand.mean), harmonics)
+        | {"total of retailers' orders": Range(0, total / 2, 0, total)}
+    )
+
+
+def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Serve the best-off retailers; let the others sit at the backorder cap, where more shortage is free.
+
+    The warehouse always orders the most. What it can ship next is handed out in this order, best-off retailer first:
+
+    1. to every retailer clear of its cap (and to the best-off one): up to a safety stock;
+    2. to the best-off one: a bank to live off later, never more than it can still use before the end;
+    3. to the others: what is left. A full bank so lifts the next retailer off its cap, which makes it part of 1.
+    """
+    env: Any = observation.env
+    state, cap = observation.state, env.parameters.order_cap
+    safety, margin, bank, pace = levels.expand(len(state.on_hand), -1).split(1, dim=1)
+    waiting = state.outstanding[:, 1:].sum(1, keepdim=True)
+    stock = state.on_hand[:, :1] + state.in_transit[:, 0, :1] - waiting
+    direct = env.parameters.demand.mean * env.parameters.demand.direct
+    budget = (stock - direct).clamp(min=0) + cap  # left after this period's shipments, plus what arrives by the next
+    position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(1, descending=True)
+    clear = position > margin - _limits(env)[1][rank]
+    best = torch.arange(env.retailers, device=env.device) == 0
+    bank = torch.minimum(bank, pace * (env.horizon - observation.period))
+    given = torch.zeros_like(position)
+    for served, level in ((clear | best, safety), (best, bank), (~best, env.tensor(math.inf))):
+        room = torch.minimum((level - position - given).clamp(min=0), cap - given) * served
+        share = torch.minimum(room, (budget - room.cumsum(1) + room).clamp(min=0))
+        given, budget = given + share, budget - share.sum(1, keepdim=True)
+    orders = torch.zeros_like(position).scatter(1, rank, given)
+    return env.action(torch.cat([torch.full_like(stock, cap), orders], 1))
+
+
+def _bank_and_switch_box(env: Env) -> Box:
+    shelf, owed = _limits(env)
+    most, cap, demand = float(shelf[1:].max()), float(owed.max()), env.parameters.demand.mean
+    return {
+        "safety stock": Range(-5 * demand, 10 * demand),
+        "margin above the cap": Range(0, cap / 5, 0, cap),
+        "bank": Range(0, most, 0, most),
+        "bank per period left": Range(0, 2 * demand, 0),
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # MEIS: (s, S)
 
 
+Urgency = Literal["gap", "cover"]
+
+
 def _s_big_s(
-    observation: Observation, levels: torch.Tensor, backlog: bool, net: bool, urgency: Literal["gap", "cover"]
+    observation: Observation, levels: torch.Tensor, net: bool, backlog: bool, urgency: Urgency
 ) -> torch.Tensor:
     """Of the nodes below their reorder point, the most urgent one orders the option nearest to its gap to S."""
     env, state = observation.env, observation.state
     on_order = state.on_order.sum(1)
     position = state.on_hand + on_order
-    if backlog:
-        position = torch.cat([position[:, :1], position[:, 1:] - state.backlog.sum(1)], 1)
     if net:
-        promised = on_order[:, 1:].sum(1, keepdim=True)
-        position = torch.cat([position[:, :1] - promised, position[:, 1:]], 1)
+        position = position - F.pad(on_order[:, 1:].sum(1, keepdim=True), (0, env.retailers))
+    if backlog:
+        position = position - F.pad(state.backlog.sum(1), (1, 0))
+    levels, swings = levels.tensor_split([2 * env.nodes], 1)
     reorder, up_to = levels[:, 0::2], levels[:, 1::2]
+    scale = _daily_demand(env)
+    if swings.shape[1]:
+        ones = torch.ones_like(swings[:, :1])
+        middle, leaf = (wave(observation, torch.cat([ones, s], 1)) for s in swings.tensor_split(2, 1))
+        season = torch.cat([middle, leaf.expand(-1, env.retailers)], 1).clamp(min=0.05)
+        reorder, up_to, scale = reorder * season, up_to * season, scale * season
     gap = reorder - position
-    urgent = gap / _daily_demand(env) if urgency == "cover" else gap
-    chosen = urgent.argmax(1, keepdim=True)
-    # The smallest option is the least that can be ordered, so "nearest" never means "none".
-    quantity = torch.maximum(up_to - position, _smallest_option(env))
-    orders = torch.zeros_like(gap).scatter(1, chosen, quantity.gather(1, chosen))
-    return env.action(orders) * (gap > 0).any(1)
+    urgent = gap / scale if urgency == "cover" else gap
+    node = urgent.argmax(1, keepdim=True)
+    action = _nearest_option(env, (up_to - position).gather(1, node), node[:, 0])
+    return action * (gap.gather(1, node)[:, 0] > 0)
+
+
+def _nearest_option(env: Any, quantity: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+    """The action by which ``node`` ``(batch,)`` orders the option nearest to ``quantity`` ``(batch, 1)``."""
+    options = env.parameters.order_options
+    middle = (quantity - env.tensor(options.middle)).abs().argmin(1)
+    leaf = (quantity - env.tensor(options.leaf)).abs().argmin(1)
+    return 1 + torch.where(node == 0, middle, len(options.middle) + (node - 1) * len(options.leaf) + leaf)
 
 
 def _daily_demand(env: Env) -> torch.Tensor:
+    """Mean demand per day that each node serves, ``(N,)`` units."""
     mean = env.parameters.demand.mean
     return env.tensor([mean * env.retailers] + [mean] * env.retailers)
 
 
-def _smallest_option(env: Any) -> torch.Tensor:
-    options = env.parameters.order_options
-    return env.tensor([min(options.middle)] + [min(options.leaf)] * env.retailers)
-
-
-def _s_big_s_box(env: Env) -> Box:
+def _s_big_s_box(env: Env, harmonics: int) -> Box:
     box: Box = {}
     for name, daily in zip(env.node_names, _daily_demand(env).tolist(), strict=True):
-        box[f"reorder point, {name}"] = Range(0, 15 * daily)
-        box[f"order-up-to level, {name}"] = Range(0, 20 * daily)
+        box[f"reorder point, {name}"] = Range(0, 20 * daily)
+        box[f"order-up-to level, {name}"] = Range(0, 25 * daily)
+    for group in ("middle", "leaves"):  # swings are shares of the levels
+        box |= _wave_box(env, f"season, {group}", Range(-2, 2), harmonics)
+        del box[f"season, {group}"]
     return box
 
 
-def s_big_s(name: str, about: str, *, backlog: bool, net: bool, urgency: Literal["gap", "cover"]) -> Rule:
-    """An (s, S) rule with a choice of position and of urgency."""
-    return Rule(name, "meis", about, _s_big_s_box, partial(_s_big_s, backlog=backlog, net=net, urgency=urgency))
+def s_big_s(name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency, harmonics: int = 0) -> Rule:
+    """An (s, S) rule.
+
+    Args:
+        name: of the rule.
+        about: what it does.
+        net: the middle's position excludes what the leaves have on order.
+        backlog: the leaves' positions exclude what customers wait for.
+        urgency: who orders today: the largest ``gap`` to the reorder point in units, or in days of demand (``cover``).
+        harmonics: of the season in the levels.
+    """
+    decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency)
+    return Rule(name, "meis", about, partial(_s_big_s_box, harmonics=harmonics), decide)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,14 +375,41 @@ HEURISTICS: dict[str, Rule] = {
             _constant_box,
             _constant,
         ),
-        base_stock(
-            "base-stock", "Every node orders up to a constant level of its own position.", "without outstanding"
-        ),
+        base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),
         base_stock("echelon-base-stock", "Base stock; the warehouse counts everything downstream.", "echelon"),
-        s_big_s("s-S", "The published rule: largest gap first, no backlog.", backlog=False, net=False, urgency="gap"),
-        s_big_s("s-S-backlog", "(s, S) with the backlog in the position.", backlog=True, net=False, urgency="gap"),
+        *(
+            Rule(
+                "fair-shares" + kind,
+                "divergent",
+                f"Echelon base stock with {about} levels; retailers' orders are scaled to a common total.",
+                partial(_fair_shares_box, harmonics=harmonics),
+                _fair_shares,
+            )
+            for kind, about, harmonics in [
+                ("", "constant", 0),
+                ("-seasonal", "seasonal", 1),
+                ("-seasonal-2", "seasonal (two harmonics)", 2),
+            ]
+        ),
+        Rule(
+            "bank-and-switch",
+            "divergent",
+            "Serve the best-off retailers, bank stock there while the others sit at the backorder cap, then switch.",
+            _bank_and_switch_box,
+            _bank_and_switch,
+        ),
+        s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
+        s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
         s_big_s(
-            "s-S-cover", "(s, S) on net positions, fewest days of cover first.", backlog=True, net=True, urgency="cover"
+            "s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"
+        ),
+        s_big_s(
+            "s-S-cover-seasonal",
+            "The same with seasonal levels.",
+            net=True,
+            backlog=True,
+            urgency="cover",
+            harmonics=1,
         ),
     ]
 }
@@ -279,13 +423,27 @@ class Tuned(Model):
     provenance: dict[str, Any] = Field(default_factory=dict, description="where the levels come from")
 
 
-def load(env: Env, name: str = "best") -> Policy:
+def rule(env: Env, name: str) -> Rule:
+    """The rule of that name.
+
+    Raises:
+        ValueError: if there is none for the environment's chain.
+    """
+    known = [known for known, rule in HEURISTICS.items() if rule.chain in (None, env.chain)]
+    if name not in known:
+        raise ValueError(
+            f"unknown heuristic {name!r} for {env.name}: expected published, best or one of {', '.join(known)}"
+        )
+    return HEURISTICS[name]
+
+
+def load(env: Env, name: str | Path = "best") -> Policy:
     """Give a heuristic with its committed levels.
 
     Args:
         env: the environment.
         name: ``never-order``; ``published``, the study's baseline as it was; ``best``, the tuned rule with the lowest
-            validation cost; or the name of any tuned rule.
+            validation cost; the name of any tuned rule; or a file that `tuning.write` wrote.
 
     Returns:
         The policy.
@@ -294,30 +452,32 @@ def load(env: Env, name: str = "best") -> Policy:
         ValueError: if the name is unknown, or nothing was tuned for the environment.
     """
     if name == "never-order":
-        return HEURISTICS[name].policy(env, [])
+        return HEURISTICS["never-order"].policy(env, [])
     if name == "published" and env.chain == "divergent":
         return repairs(env)["as published"]
-    if name == "best":
-        name = best(env)
-    elif name != "published" and name not in HEURISTICS:
-        raise ValueError(f"unknown heuristic {name!r}: expected published, best or one of {', '.join(HEURISTICS)}")
     tuned = read(env, name)
     return HEURISTICS[tuned.rule].policy(env, list(tuned.levels.values()))
 
 
-def read(env: Env, name: str) -> Tuned:
-    """Read the committed file of a tuned rule.
+def read(env: Env, name: str | Path) -> Tuned:
+    """Read the file of a tuned rule; the arguments are those of `load`.
 
     Raises:
         ValueError: if there is none, or it does not fit the rule; the message names the file and the key.
     """
-    path = _folder(env) / f"{name}.yaml"
-    if not path.exists():
-        hint = f"run `python -m meirl tune --env {env.name} --heuristic {name}` first"
-        raise ValueError(f"no tuned levels for {name!r} on {env.name} ({path}): {hint}")
+    if name == "best":
+        name = best(env)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        if name != "published":
+            rule(env, str(name))
+        path = tuned_file(env, str(name))
+        if not path.exists():
+            hint = f"run `python -m meirl tune --env {env.name} --heuristic {'NAME' if name == 'published' else name}`"
+            raise ValueError(f"no levels of {name!r} for {env.name}: {hint}")
     tuned = validated(Tuned, load_yaml(path), str(path))
     if tuned.rule not in HEURISTICS:
-        raise ValueError(f"{path}: rule: unknown rule {tuned.rule!r}")
+        raise ValueError(f"{path}: rule: unknown rule {tuned.rule!r}, expected one of {', '.join(HEURISTICS)}")
     names = list(HEURISTICS[tuned.rule].box(env))
     if list(tuned.levels) != names:
         raise ValueError(f"{path}: levels: expected {', '.join(names)}, got {', '.join(tuned.levels)}")
@@ -325,18 +485,23 @@ def read(env: Env, name: str) -> Tuned:
 
 
 def best(env: Env) -> str:
-    """Name of the environment's tuned rule with the lowest validation cost."""
-    costs = {
-        path.stem: tuned.provenance["validation_cost"]
-        for path in sorted(_folder(env).glob("*.yaml"))
-        if "validation_cost" in (tuned := read(env, path.stem)).provenance
-    }
+    """Name of the environment's tuned rule with the lowest validation cost.
+
+    Raises:
+        ValueError: if nothing was tuned for the environment.
+    """
+    costs = {}
+    for path in sorted(tuned_file(env, "any").parent.glob("*.yaml")):
+        cost = read(env, path).provenance.get("validation_cost")
+        if cost is not None:
+            costs[path.stem] = cost
     if not costs:
         raise ValueError(f"nothing tuned for {env.name}: run `python -m meirl tune --env {env.name} --heuristic NAME`")
     return min(costs, key=lambda name: costs[name])
 
 
-def _folder(env: Env) -> Path:
-    """Committed files for the study's environments; beside the YAML file for one's own."""
+def tuned_file(env: Env, name: str) -> Path:
+    """Where a rule's levels are kept: in the package, or in a folder beside the YAML file of one's own environment."""
     own = Path(env.name)
-    return own.with_suffix("") if own.suffix else TUNED / env.name
+    folder = own.with_suffix("") if own.suffix in (".yaml", ".yml") else TUNED / env.name
+    return folder / f"{name}.yaml"

@@ -1,0 +1,187 @@
+"""Tuning a heuristic: differential evolution that plays a whole generation as one batch.
+
+All candidates meet the same training scenarios (common random numbers), so differences in cost are differences between
+candidates. The best of the final population are scored again on validation scenarios, and the winner is written to a
+small file with its provenance. Test scenarios are never seen here.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy
+import torch
+import yaml
+from scipy.optimize import Bounds, OptimizeResult, differential_evolution
+from tqdm import tqdm
+
+from .envs import Env, Scenario
+from .evaluation import FIRST_RESERVED_SEED, held_out
+from .heuristics import Box, Range, Rule, Tuned
+from .rollout import Policy
+
+ROWS = 4096  # episodes played at once: enough to keep a core busy, few enough to stay in its cache
+FINALISTS = 20  # candidates that are scored again on validation scenarios
+WIDENINGS = 3  # times that a box may be widened
+AT_BOUND = 0.01  # a level this close to its bound, as a share of the range, counts as at it
+
+
+class Search(NamedTuple):
+    """Result of `tune`."""
+
+    tuned: Tuned  # the levels and their provenance
+    history: pd.DataFrame  # one row a generation: simulated_steps, seconds, best_cost (on the training scenarios)
+
+
+@torch.inference_mode()
+def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario) -> np.ndarray:
+    """Mean cost of many candidates on the same scenarios.
+
+    Args:
+        env: the environment.
+        rule: the form of the policy.
+        candidates: levels, ``(candidates, k)``.
+        scenario: common random numbers for all.
+
+    Returns:
+        Costs ``(candidates,)`` in units of ``cost_unit``.
+    """
+    episodes = scenario.episodes
+    together = min(len(candidates), max(1, ROWS // episodes))
+    repeated = scenario.repeat(together)
+    means = []
+    for levels in torch.as_tensor(candidates).split(together):
+        policy = rule.policy(env, levels.repeat_interleave(episodes, 0))
+        cost = _episode_costs(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
+        means.append(cost.reshape(len(levels), episodes).double().mean(1))
+    return torch.cat(means).cpu().numpy() / env.parameters.cost_unit
+
+
+def _episode_costs(env: Env, policy: Policy, scenario: Scenario) -> torch.Tensor:
+    """Cost of every episode: `simulate` without the statistics."""
+    state, total = env.reset(scenario.episodes), env.tensor(0.0)
+    for t, exogenous in enumerate(scenario.periods()):
+        state, costs, _ = env.step(state, env.orders(policy(env.observe(state, t))), exogenous)
+        total = total + costs.total
+    return total
+
+
+def tune(
+    env: Env,
+    rule: Rule,
+    *,
+    seed: int = 0,
+    episodes: int = 64,
+    generations: int = 100,
+    candidates: int = 8,
+    box: Box | None = None,
+    widen: bool = True,
+    progress: bool = True,
+) -> Search:
+    """Search for a rule's best levels.
+
+    A level that ends at a bound of the search box means that the box, not the rule, decided. It is reported, the box is
+    widened there and the search goes on from the population it has.
+
+    Args:
+        env: the environment.
+        rule: the form of the policy.
+        seed: of the training scenarios and of the search.
+        episodes: training episodes that every candidate plays.
+        candidates: population size per level.
+        generations: generations of each search; it ends earlier if the population has converged.
+        box: search range of every level; the rule's own if None.
+        widen: widen a box whose bound was hit; False shows what a narrow box does.
+        progress: show a progress bar.
+
+    Returns:
+        The tuned levels with their provenance, and the history of the search.
+
+    Raises:
+        ValueError: if the rule has no levels, is for the other chain, or a number is impossible.
+    """
+    box = dict(rule.box(env) if box is None else box)
+    if not box:
+        raise ValueError(f"rule {rule.name!r} has no levels to tune")
+    if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
+        raise ValueError(f"need episodes, generations >= 1 and a training seed, got {episodes}, {generations}, {seed}")
+    start, scenario = time.perf_counter(), env.sample(episodes, seed)
+    history: list[dict[str, float]] = []
+    simulated = 0
+
+    def objective(columns: np.ndarray) -> np.ndarray:
+        nonlocal simulated
+        candidates = columns.T.reshape(-1, len(box))
+        simulated += len(candidates) * episodes * env.horizon
+        return mean_costs(env, rule, candidates, scenario)
+
+    bar = tqdm(total=generations, desc=f"{env.name} {rule.name}", unit="generation", disable=not progress)
+
+    def report(intermediate_result: OptimizeResult) -> None:
+        best = float(intermediate_result.fun)
+        history.append({"simulated_steps": simulated, "seconds": time.perf_counter() - start, "best_cost": best})
+        bar.set_postfix(best_cost=f"{best:,.2f}")
+        bar.update()
+
+    hits: list[str] = []
+    population: Any = "latinhypercube"
+    for attempt in range(1 + WIDENINGS):
+        found = differential_evolution(  # type: ignore[call-overload]
+            objective, Bounds([r.low for r in box.values()], [r.high for r in box.values()]), init=population, popsize=candidates,
+            maxiter=generations, seed=seed + attempt, vectorized=True, updating="deferred", polish=False, tol=1e-4,
+            callback=report,
+        )  # fmt: skip
+        population, at_bound = found.population, widened(box, found.x)
+        hits += [f"{name}: {box[name].low:g} .. {box[name].high:g}" for name in at_bound]
+        if not at_bound or not widen or attempt == WIDENINGS:
+            break
+        bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
+        box |= at_bound
+        bar.total += generations
+    bar.close()
+    levels, cost = _finalists(env, rule, population[np.argsort(found.population_energies)])
+    provenance = {
+        "validation_cost": round(cost, 4),
+        "training_cost": round(float(found.fun), 4),
+        "seed": seed,
+        "training_episodes": episodes,
+        "generations": len(history),
+        "population": len(population),
+        "simulated_steps": simulated,
+        "seconds": round(time.perf_counter() - start, 1),
+        "box": {name: [r.low, r.high] for name, r in box.items()},
+        "bounds_hit": hits,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "scipy": scipy.__version__},
+    }
+    named = dict(zip(box, levels.tolist(), strict=True))
+    return Search(Tuned(rule=rule.name, levels=named, provenance=provenance), pd.DataFrame(history))
+
+
+def widened(box: Box, levels: np.ndarray) -> Box:
+    """The ranges that a search ended at the bound of, each doubled on that side, within the level's natural limits."""
+    wider = {}
+    for (name, r), level in zip(box.items(), levels, strict=True):
+        width = r.high - r.low
+        low = max(r.least, r.low - width) if level - r.low < AT_BOUND * width else r.low
+        high = min(r.most, r.high + width) if r.high - level < AT_BOUND * width else r.high
+        if (low, high) != (r.low, r.high):
+            wider[name] = Range(low, high, r.least, r.most)
+    return wider
+
+
+def _finalists(env: Env, rule: Rule, ranked: np.ndarray) -> tuple[np.ndarray, float]:
+    """Score the best candidates on validation scenarios, with levels rounded as they will be written."""
+    candidates = np.array([[float(f"{level:.6g}") for level in row] for row in ranked[:FINALISTS]])
+    costs = mean_costs(env, rule, candidates, held_out(env, "validation"))
+    return candidates[costs.argmin()], float(costs.min())
+
+
+def write(tuned: Tuned, path: Path) -> None:
+    """Write tuned levels as a small YAML file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(tuned.model_dump(), sort_keys=False), encoding="utf-8")
