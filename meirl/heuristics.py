@@ -106,9 +106,10 @@ def _constant(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
 
 def _constant_box(env: Env) -> Box:
     p: Any = env.parameters
-    most = [p.order_cap] * env.nodes
     if env.chain == "meis":
         most = [max(p.order_options.middle)] + [max(p.order_options.leaf)] * env.retailers
+    else:
+        most = [p.order_cap] * env.nodes
     return {f"order, {name}": Range(0, m, 0, m) for name, m in zip(env.node_names, most, strict=True)}
 
 
@@ -248,6 +249,11 @@ def _fair_shares_box(env: Any, harmonics: int) -> Box:
     )
 
 
+def fair_shares(name: str, about: str, harmonics: int) -> Rule:
+    """A fair-shares rule; ``harmonics`` of the season in its levels."""
+    return Rule(name, "divergent", about, partial(_fair_shares_box, harmonics=harmonics), _fair_shares)
+
+
 def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     """Serve the best-off retailers; let the others sit at the backorder cap, where more shortage is free.
 
@@ -364,55 +370,21 @@ def s_big_s(name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency
 # ---------------------------------------------------------------------------------------------------------------------
 # Names and files
 
-HEURISTICS: dict[str, Rule] = {
-    rule.name: rule
-    for rule in [
-        Rule("never-order", None, "Order nothing: the sanity row of every table.", lambda env: {}, _nothing),
-        Rule(
-            "constant-order",
-            None,
-            "Every node orders the same quantity every period; on MEIS the nodes take turns.",
-            _constant_box,
-            _constant,
-        ),
-        base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),
-        base_stock("echelon-base-stock", "Base stock; the warehouse counts everything downstream.", "echelon"),
-        *(
-            Rule(
-                "fair-shares" + kind,
-                "divergent",
-                f"Echelon base stock with {about} levels; retailers' orders are scaled to a common total.",
-                partial(_fair_shares_box, harmonics=harmonics),
-                _fair_shares,
-            )
-            for kind, about, harmonics in [
-                ("", "constant", 0),
-                ("-seasonal", "seasonal", 1),
-                ("-seasonal-2", "seasonal (two harmonics)", 2),
-            ]
-        ),
-        Rule(
-            "bank-and-switch",
-            "divergent",
-            "Serve the best-off retailers, bank stock there while the others sit at the backorder cap, then switch.",
-            _bank_and_switch_box,
-            _bank_and_switch,
-        ),
-        s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
-        s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
-        s_big_s(
-            "s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"
-        ),
-        s_big_s(
-            "s-S-cover-seasonal",
-            "The same with seasonal levels.",
-            net=True,
-            backlog=True,
-            urgency="cover",
-            harmonics=1,
-        ),
-    ]
-}
+_RULES = [
+    Rule("never-order", None, "Order nothing: the sanity row of every table.", lambda env: {}, _nothing),
+    Rule("constant-order", None, "Every node orders its constant; on MEIS nodes take turns.", _constant_box, _constant),
+    base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),
+    base_stock("echelon-base-stock", "Base stock; the warehouse counts everything downstream.", "echelon"),
+    fair_shares("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
+    fair_shares("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
+    fair_shares("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
+    Rule("bank-and-switch", "divergent", _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch),
+    s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
+    s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
+    s_big_s("s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"),
+    s_big_s("s-S-cover-seasonal", "The same, seasonal.", net=True, backlog=True, urgency="cover", harmonics=1),
+]
+HEURISTICS: dict[str, Rule] = {rule.name: rule for rule in _RULES}
 
 
 class Tuned(Model):

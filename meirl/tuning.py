@@ -114,7 +114,7 @@ def tune(
     history: list[dict[str, float]] = []
     simulated = 0
 
-    def objective(columns: np.ndarray) -> np.ndarray:
+    def objective(columns: Any) -> Any:  # (k, candidates) -> (candidates,)
         nonlocal simulated
         candidates = columns.T.reshape(-1, len(box))
         simulated += len(candidates) * episodes * env.horizon
@@ -131,10 +131,10 @@ def tune(
     hits: list[str] = []
     population: Any = "latinhypercube"
     for attempt in range(1 + WIDENINGS):
-        found = differential_evolution(  # type: ignore[call-overload]
-            objective, Bounds([r.low for r in box.values()], [r.high for r in box.values()]), init=population, popsize=candidates,
-            maxiter=generations, seed=seed + attempt, vectorized=True, updating="deferred", polish=False, tol=1e-4,
-            callback=report,
+        low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
+        found = differential_evolution(
+            objective, Bounds(low, high), init=population, popsize=candidates, maxiter=generations, seed=seed + attempt,
+            vectorized=True, updating="deferred", polish=False, tol=1e-4, callback=report,
         )  # fmt: skip
         population, at_bound = found.population, widened(box, found.x)
         hits += [f"{name}: {box[name].low:g} .. {box[name].high:g}" for name in at_bound]
@@ -156,7 +156,7 @@ def tune(
         "seconds": round(time.perf_counter() - start, 1),
         "box": {name: [r.low, r.high] for name, r in box.items()},
         "bounds_hit": hits,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "scipy": scipy.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},
     }
     named = dict(zip(box, levels.tolist(), strict=True))
     return Search(Tuned(rule=rule.name, levels=named, provenance=provenance), pd.DataFrame(history))
@@ -184,4 +184,4 @@ def _finalists(env: Env, rule: Rule, ranked: np.ndarray) -> tuple[np.ndarray, fl
 def write(tuned: Tuned, path: Path) -> None:
     """Write tuned levels as a small YAML file, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(tuned.model_dump(), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump(tuned.model_dump(), sort_keys=False, default_flow_style=None), encoding="utf-8")
