@@ -1,0 +1,41 @@
+# Thin: every verb is one command that also works without make (see README).
+PROFILE ?= quick
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help book html pairs test lint unit clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (about 1.5 GB, a few minutes the first time)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[book,test]"
+	@touch $@
+
+book: $(VENV)/installed  ## execute the notebooks and build the book (PROFILE=quick, or full: what is published)
+	@$(PY) -m meirl book --profile $(PROFILE)
+
+html: $(VENV)/installed  ## build what is committed under book/, execute nothing
+	@$(PY) -m meirl book --html
+
+pairs: $(VENV)/installed  ## execute notebooks/*.md into their .ipynb twins, the reference of the tests
+	@$(PY) -m meirl book --pairs
+
+lint: $(VENV)/installed  ## style and types
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+unit: $(VENV)/installed  ## unit tests and recorded traces only
+	$(PY) -m pytest tests
+
+test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, every notebook
+	$(PY) -m meirl book --profile quick
+	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+
+clean:  ## delete what was built (not the environment, not the runs)
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,324 @@
+"""Every figure of the book, one function each. A function draws what it is given and returns a matplotlib `Figure`.
+
+House style: the Okabe-Ito colours, told apart by colour-blind eyes; markers or line styles beside them, for print; axis
+labels with units; no titles, since a caption says what to see.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from .envs import Env, Scenario
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#666666"
+STYLE: Any = {
+    "axes.axisbelow": True, "axes.grid": True, "axes.labelsize": 9, "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 9.5,
+    "figure.constrained_layout.use": True, "figure.dpi": 160, "figure.facecolor": "white", "font.size": 9,
+    "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.fontsize": 8, "legend.frameon": False,
+    "lines.linewidth": 1.4, "xtick.labelsize": 8, "ytick.labelsize": 8,
+}  # fmt: skip
+WIDTH = 7.0  # inches: the text column
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the house style; close the figure, so that a notebook shows it once, where it is returned."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return wrapped
+
+
+@_styled
+def chain(env: Env) -> Figure:
+    """Draw a supply chain: nodes with their stock and costs, arrows with lead times, demand at the end."""
+    p: Any = env.parameters
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.85 + 0.78 * env.retailers))
+    rows = np.linspace(env.retailers - 1, 0, env.retailers)
+    middle = (env.retailers - 1) / 2
+    divergent = env.chain == "divergent"
+    source, hub = ("supplier", "warehouse") if divergent else ("factory", "middle")
+    lead = f"lead time\n{_range(p.lead_time.low, p.lead_time.high if p.lead_time.standard_deviation else 1)}"
+    supply = getattr(p, "supplier_capacity", None)
+    _box(ax, 0, middle, source, "no limit" if supply is None else f"≈ {supply.mean:g} a period", COLOURS[6])
+    holding = p.holding_cost
+    upstream = holding.warehouse if divergent else holding.middle
+    outbound = "" if p.outbound_capacity is None else f"\nships ≈ {p.outbound_capacity.mean:,.0f}"
+    _box(ax, 1.6, middle, hub, f"holding {upstream:g}{outbound}", COLOURS[0])
+    _arrow(ax, 0.42, middle, 1.18, middle, lead)
+    shortage, retail = (p.backorder_cost, holding.retailer) if divergent else (p.shortage_cost, holding.leaf)
+    for name, y in zip(env.node_names[1:], rows, strict=True):
+        _box(ax, 3.4, y, name, f"holding {retail:g}\nshortage {shortage:g}", COLOURS[2])
+        _arrow(ax, 2.02, middle, 2.98, y, "")
+        _arrow(ax, 3.82, y, 4.5, y, "")
+        ax.text(4.55, y, f"demand ≈ {p.demand.mean:,.0f}", va="center", fontsize=8)
+    if p.demand.direct:
+        _arrow(ax, 1.6, middle - 0.36, 1.6, middle - 0.95, "")
+        ax.text(
+            1.6, middle - 1.0, f"own demand ≈ {p.demand.direct * p.demand.mean:g}", ha="center", va="top", fontsize=8
+        )
+    ax.set(xlim=(-0.5, 5.5), ylim=(-0.55, env.retailers - 0.45))
+    ax.set_axis_off()
+    return figure
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def _box(ax: Axes, x: float, y: float, name: str, note: str, colour: str) -> None:
+    shape = FancyBboxPatch((x - 0.4, y - 0.34), 0.8, 0.68, boxstyle="round,pad=0.02", fc="white", ec=colour, lw=1.6)
+    ax.add_patch(shape)
+    ax.text(x, y + 0.17, name, ha="center", va="center", fontsize=9, color=colour, weight="bold")
+    ax.text(x, y - 0.12, note, ha="center", va="center", fontsize=7)
+
+
+def _arrow(ax: Axes, x: float, y: float, to_x: float, to_y: float, label: str) -> None:
+    ax.add_patch(FancyArrowPatch((x, y), (to_x, to_y), arrowstyle="-|>", mutation_scale=11, color=GREY, lw=1.2))
+    ax.text((x + to_x) / 2, (y + to_y) / 2 + 0.08, label, ha="center", va="bottom", fontsize=7, color=GREY)
+
+
+@_styled
+def stressors(env: Env, scenario: Scenario) -> Figure:
+    """Show what nature does: one episode of demand, correlation of two retailers, lead times, outbound capacity."""
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.2), height_ratios=(1.1, 1))
+    for ax in axes[0]:
+        ax.remove()
+    time = figure.add_subplot(axes[0, 0].get_gridspec()[0, :])
+    demand, shock = scenario.demand.cpu().numpy(), scenario.shock[0].cpu().numpy()
+    for i in range(env.retailers):
+        label = env.node_names[1 + i]
+        time.plot(demand[0, :, i], color=COLOURS[i], ls=LINES[i % len(LINES)], lw=0.7, alpha=0.8, label=label)
+    time.plot(env.seasonal_mean.cpu().numpy(), color=COLOURS[6], label="mean, no shock")
+    for start, stop in _runs(shock > 1):
+        time.axvspan(start - 0.5, stop - 0.5, color=COLOURS[4], alpha=0.35, lw=0, label="_" if start else None)
+    time.set(xlabel="period", ylabel="demand [units]", ylim=(0, None), xlim=(0, scenario.horizon))
+    time.legend(ncols=env.retailers + 1, loc="upper left", bbox_to_anchor=(0, 1.22))
+    pair, lead, capacity = axes[1]
+    first, second = (demand[..., i].ravel()[:2000] for i in (0, 1))
+    pair.plot(first, second, ".", ms=2, alpha=0.4)
+    pair.set(xlabel=f"demand, {env.node_names[1]}\n[units]", ylabel=f"demand, {env.node_names[2]}\n[units]")
+    days = scenario.lead_time.cpu().numpy().ravel()
+    values, counts = np.unique(days, return_counts=True)
+    lead.bar(values, counts / counts.sum(), color=COLOURS[0])
+    lead.set(xlabel="lead time\n[periods]", ylabel="share of shipments", xlim=(0, 10.6), ylim=(0, 1.05))
+    outbound = scenario.outbound_capacity.cpu().numpy().ravel()
+    if np.isfinite(outbound).all():
+        capacity.hist(outbound, bins=30, color=COLOURS[0], weights=np.full(outbound.size, 1 / outbound.size))
+    else:
+        capacity.text(0.5, 0.5, "unlimited", ha="center", va="center", transform=capacity.transAxes, color=GREY)
+        capacity.set(xticks=[], yticks=[])
+    capacity.set(xlabel="outbound capacity\n[units a period]", ylabel="share of periods")
+    return figure
+
+
+def _runs(active: np.ndarray) -> list[tuple[int, int]]:
+    """Starts and ends (exclusive) of the stretches where ``active`` holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(int)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+@_styled
+def episode(env: Env, record: Mapping[str, np.ndarray], periods: int | None = None) -> Figure:
+    """Draw the first episode of a `trajectory`: stock, orders, waiting customers, cost by part."""
+    figure, axes = plt.subplots(4, 1, figsize=(WIDTH, 5.6), sharex=True, height_ratios=(1.2, 1, 0.8, 0.9))
+    keep = slice(periods)
+    stock, orders, waiting, cost = axes
+    for i, name in enumerate(env.node_names):
+        line = {"color": COLOURS[i], "ls": LINES[i % len(LINES)], "lw": 1.1}
+        stock.plot(record["on_hand"][0, keep, i], label=name, **line)
+        placed = record["orders"][0, keep, i]
+        when = np.flatnonzero(placed)
+        orders.plot(when, placed[when], MARKERS[i], ms=2.5, color=COLOURS[i], alpha=0.7)
+        if i:
+            waiting.plot(record["backlog"][0, keep, i - 1], **line)
+    stock.set_ylabel("on hand\n[units]")
+    orders.set_ylabel("order\n[units]")
+    waiting.set_ylabel("backlog\n[units]")
+    parts = [part for part in ("holding", "shortage", "ordering", "pipeline", "lost_sales") if record[part].any()]
+    values = [record[part][0, keep] for part in parts]
+    shades = [COLOURS[k] for k in (5, 1, 4, 2, 3)][: len(parts)]
+    cost.stackplot(np.arange(len(values[0])), values, labels=[p.replace("_", " ") for p in parts], colors=shades)
+    cost.set(ylabel="cost of the\nperiod", xlabel="period", xlim=(0, len(values[0])))
+    stock.legend(ncols=env.nodes, loc="lower left", bbox_to_anchor=(0, 1))
+    cost.legend(ncols=len(parts), loc="lower left", bbox_to_anchor=(0, 0.97))
+    for ax in axes:
+        ax.yaxis.set_major_formatter("{x:,.0f}")
+    figure.align_ylabels()
+    return figure
+
+
+@_styled
+def same_luck(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
+    """Scatter the costs of two policies episode by episode: on common scenarios, and on independent ones.
+
+    Args:
+        costs: ``common``, ``independent``: each ``(episodes, 2)``.
+        unit: of the costs, for the axis labels.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
+    for ax, (title, pairs), colour, marker in zip(axes, costs.items(), COLOURS, MARKERS, strict=False):
+        ax.plot(*pairs.T, marker, ms=3, alpha=0.5, color=colour, mew=0)
+        low, high = pairs.min(), pairs.max()
+        ax.plot([low, high], [low, high], color=GREY, lw=0.8)
+        ax.set(title=f"{title} scenarios, correlation {np.corrcoef(pairs.T)[0, 1]:.2f}", xlabel=f"cost of A [{unit}]")
+    axes[0].set_ylabel(f"cost of B [{unit}]")
+    return figure
+
+
+@_styled
+def wrong_choice(table: pd.DataFrame) -> Figure:
+    """Plot how often the worse of two policies looks better, against the number of episodes.
+
+    Args:
+        table: index: episodes per policy; columns: ``(environment, design)``; values: shares.
+    """
+    names = list(dict.fromkeys(table.columns.get_level_values(0)))
+    figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 2.6), sharey=True)
+    for ax, name in zip(np.atleast_1d(axes), names, strict=True):
+        for i, design in enumerate(table[name].columns):
+            ax.plot(table.index, table[name][design], MARKERS[i] + LINES[i], ms=4, color=COLOURS[i], label=design)
+        ax.set(title=name, xlabel="episodes a policy", xscale="log", ylim=(-0.02, 0.55))
+        ax.set_xticks(table.index[::2], [str(n) for n in table.index[::2]])
+        ax.minorticks_off()
+    np.atleast_1d(axes)[0].set_ylabel("share of experiments that\npick the worse policy")
+    np.atleast_1d(axes)[-1].legend()
+    return figure
+
+
+@_styled
+def ladder(steps: pd.DataFrame, unit: str, reference: Mapping[str, float] | None = None) -> Figure:
+    """Draw costs as horizontal bars, first row at the top, with intervals and vertical lines to compare with.
+
+    Args:
+        steps: index: what the bar is; columns ``mean_cost``, ``low``, ``high``.
+        unit: of the cost.
+        reference: costs by name, drawn as lines.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(steps)))
+    rows = np.arange(len(steps))
+    error = np.abs(steps[["low", "high"]].to_numpy().T - steps["mean_cost"].to_numpy())
+    ax.barh(rows, steps["mean_cost"], xerr=error, color=COLOURS[0], height=0.62, ecolor=COLOURS[6], capsize=2)
+    for row, cost in zip(rows, steps["mean_cost"], strict=True):
+        ax.annotate(f"{cost:,.0f}", (cost, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
+    for i, (name, cost) in enumerate((reference or {}).items()):
+        ax.axvline(cost, color=COLOURS[1 + i], ls=LINES[1 + i], label=name)
+    if reference:
+        ax.legend(loc="lower right")
+    ax.set(yticks=rows, yticklabels=steps.index, xlabel=f"mean cost of an episode [{unit}]", xlim=(0, None))
+    ax.margins(x=0.16)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+@_styled
+def cost_surface(
+    grid: pd.DataFrame,
+    labels: tuple[str, str],
+    unit: str,
+    box: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    points: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
+    """Map the cost over two levels, logarithmically, with a search box and points of interest drawn in.
+
+    Args:
+        grid: mean cost; index: the level on the vertical axis; columns: the level on the horizontal axis.
+        labels: of the horizontal and the vertical axis.
+        unit: of the cost.
+        box: ranges of a search box, horizontal and vertical.
+        points: coordinates by name.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 4))
+    x, y = grid.columns.to_numpy(float), grid.index.to_numpy(float)
+    levels = np.geomspace(np.nanmin(grid), np.nanmax(grid), 25)
+    shades = ax.contourf(x, y, grid.to_numpy(), levels=levels, cmap="cividis_r", norm="log")
+    bar = figure.colorbar(shades, ax=ax, label=f"mean cost of an episode [{unit}]", ticks=levels[::4])
+    bar.ax.set_yticklabels([f"{level:,.0f}" for level in levels[::4]])
+    bar.ax.minorticks_off()
+    if box:
+        (left, right), (bottom, top) = box
+        outline = Rectangle((left, bottom), right - left, top - bottom, fill=False, ec=COLOURS[1], lw=2, ls="--")
+        ax.add_patch(outline)
+        ax.annotate(
+            "published search box", (left, top), xytext=(2, 4), textcoords="offset points", color=COLOURS[1], fontsize=8
+        )
+    for i, (name, point) in enumerate((points or {}).items()):
+        ax.plot(*point, MARKERS[i], color="white", mec="black", ms=8, label=name)
+    if points:
+        ax.legend(loc="lower right", facecolor="white", framealpha=0.9, frameon=True)
+    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    return figure
+
+
+@_styled
+def searches(histories: Mapping[str, pd.DataFrame], unit: str) -> Figure:
+    """Plot the best cost found so far against simulated steps, one line a search (histories of `tuning.tune`)."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3))
+    for i, (name, history) in enumerate(histories.items()):
+        steps, cost = history["simulated_steps"] / 1e6, history["best_cost"]
+        ax.step(steps, cost, where="post", label=name, color=COLOURS[i], ls=LINES[i % len(LINES)])
+    ax.set(xlabel="simulated steps [millions]", ylabel=f"best training cost\nso far [{unit}]", yscale="log")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_minor_formatter("{x:,.0f}")
+    ax.legend()
+    return figure
+
+
+@_styled
+def evidence(table: pd.DataFrame) -> Figure:
+    """Draw the cost of every policy on every environment, as a share of ordering nothing (logarithmic).
+
+    Args:
+        table: columns ``environment``, ``policy``, ``mean_cost``, ``low``, ``high``, ``kind`` (``published`` or
+            ``measured``), ``never`` (the cost of ordering nothing there).
+    """
+    names = list(dict.fromkeys(table["environment"]))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.72 * len(names)))
+    series = list(table.groupby(["policy", "kind"], sort=False))
+    colours = dict(zip(dict.fromkeys(table["policy"]), COLOURS, strict=False))
+    for ((policy, kind), rows), offset in zip(series, np.linspace(-0.28, 0.28, len(series)), strict=True):
+        y = [names.index(name) + offset for name in rows["environment"]]
+        share = rows[["mean_cost", "low", "high"]].div(rows["never"], axis=0)
+        error = np.abs(share[["low", "high"]].to_numpy().T - share["mean_cost"].to_numpy())
+        marker, colour = MARKERS[list(colours).index(policy)], colours[policy]
+        ax.errorbar(
+            share["mean_cost"], y, xerr=error, fmt=marker, color=colour, mfc="white" if kind == "published" else colour,
+            ms=6, capsize=2, label=f"{policy}, {kind}",
+        )  # fmt: skip
+    ax.set(yticks=range(len(names)), yticklabels=names, xscale="log", ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel("mean cost of an episode, as a share of ordering nothing (log scale)")
+    ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1]
+    ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+@_styled
+def two_measures(table: pd.DataFrame, columns: Sequence[str], labels: Sequence[str]) -> Figure:
+    """Scatter one measure of service against another, one labelled point a row of the table."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    for i, (name, row) in enumerate(table.iterrows()):
+        ax.plot(row[columns[0]], row[columns[1]], MARKERS[i % 7], color=COLOURS[i % 7], ms=8, label=str(name))
+    ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    ax.legend(loc="lower right")
+    return figure
