@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 
 import torch
@@ -26,8 +27,8 @@ def pick_device(name: str | None = None) -> torch.device:
         ValueError: if the name is none of these.
     """
     source = "device" if name is not None else VARIABLE
-    wanted = name if name is not None else os.environ.get(VARIABLE, "auto")
-    if wanted.split(":")[0] not in ("auto", *KINDS):
+    wanted = name if name is not None else os.environ.get(VARIABLE) or "auto"
+    if not re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", wanted):
         raise ValueError(f"{source} must be auto, cuda, cuda:N, mps or cpu, got {wanted!r}")
     for kind in KINDS if wanted == "auto" else (wanted, "cpu"):
         reason = why_not(kind)

@@ -31,9 +31,9 @@ def held_out(env: Env, purpose: Literal["validation", "test"], episodes: int | N
         The scenarios.
     """
     if purpose == "validation":
-        return env.sample(episodes or VALIDATION_EPISODES, VALIDATION_SEED)
+        return env.sample(VALIDATION_EPISODES if episodes is None else episodes, VALIDATION_SEED)
     if purpose == "test":
-        return env.sample(episodes or TEST_EPISODES, TEST_SEED)
+        return env.sample(TEST_EPISODES if episodes is None else episodes, TEST_SEED)
     raise ValueError(f"purpose must be validation or test, got {purpose!r}")
 
 

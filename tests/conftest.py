@@ -1,9 +1,13 @@
-"""Shared by all tests: one thread (batches are small, and machines are shared), and every environment by name."""
+"""Shared by all tests: every environment by name, one thread (batches are small), repeatable property tests."""
 
 import pytest
 import torch
+from hypothesis import settings
 
 import meirl
+
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=25)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
