@@ -112,8 +112,8 @@ def evaluate(
     if as_json:
         print(json.dumps({"env": env, "policy": heuristic, **summary}, indent=2))
         return
-    rows = {**summary, **{f"cost, {part}": cost for part, cost in summary.pop("cost_parts").items()}}  # type: ignore[attr-defined]
-    for key, value in rows.items():
+    parts: dict[str, float] = summary.pop("cost_parts")  # type: ignore[assignment]
+    for key, value in {**summary, **{f"cost, {part}": cost for part, cost in parts.items()}}.items():
         typer.echo(f"{key.replace('_', ' '):<26}{value:>16,.4f}")
 
 

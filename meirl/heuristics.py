@@ -59,6 +59,12 @@ class Rule(NamedTuple):
     box: Callable[[Env], Box]
     decide: Decide
 
+    def ranges(self, env: Env) -> Box:
+        """Name and search range of every level; ValueError if the rule is for the other chain."""
+        if self.chain not in (None, env.chain):
+            raise ValueError(f"rule {self.name!r} is for the {self.chain} chain, {env.name} is {env.chain}")
+        return self.box(env)
+
     def policy(self, env: Env, levels: Any) -> Policy:
         """Fix the levels.
 
@@ -72,9 +78,7 @@ class Rule(NamedTuple):
         Raises:
             ValueError: if the rule is for the other chain, or the number of levels is wrong.
         """
-        if self.chain not in (None, env.chain):
-            raise ValueError(f"rule {self.name!r} is for the {self.chain} chain, {env.name} is {env.chain}")
-        names = list(self.box(env))
+        names = list(self.ranges(env))
         levels = env.tensor(levels)
         if levels.ndim not in (1, 2) or levels.shape[-1] != len(names):
             listed = ", ".join(names) or "none"

@@ -105,7 +105,7 @@ def tune(
     Raises:
         ValueError: if the rule has no levels, is for the other chain, or a number is impossible.
     """
-    box = dict(rule.box(env) if box is None else box)
+    box = dict(rule.ranges(env) if box is None else box)
     if not box:
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
     if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
@@ -144,6 +144,7 @@ def tune(
         box |= at_bound
         bar.total += generations
     bar.close()
+    seconds = time.perf_counter() - start
     levels, cost = _finalists(env, rule, population[np.argsort(found.population_energies)])
     provenance = {
         "validation_cost": round(cost, 4),
@@ -153,7 +154,7 @@ def tune(
         "generations": len(history),
         "population": len(population),
         "simulated_steps": simulated,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
         "box": {name: [r.low, r.high] for name, r in box.items()},
         "bounds_hit": hits,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},
