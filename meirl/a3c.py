@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -17,7 +18,7 @@ import torch.multiprocessing as mp
 from pydantic import Field
 from torch import nn
 
-from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised
+from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised, without_luck
 from .envs import Env
 from .networks import ActorCritic
 from .runs import Recorder
@@ -40,11 +41,11 @@ class SharedLearner:
     """
 
     def __init__(self, network: ActorCritic) -> None:
-        self.weights = nn.utils.parameters_to_vector(network.parameters()).detach().clone().share_memory_()
+        self.weights = _flat(network.parameters()).share_memory_()
         self.mean = torch.zeros_like(self.weights).share_memory_()
         self.square = torch.zeros_like(self.weights).share_memory_()
         self.updates = torch.zeros((), dtype=torch.long).share_memory_()
-        self.scale = torch.stack([network.return_mean, network.return_std]).share_memory_()
+        self.buffers = _flat(network.buffers()).share_memory_()  # the critic's scale; one worker keeps it
 
     def apply(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """One step of Adam with a gradient computed elsewhere."""
@@ -70,7 +71,7 @@ class LocalCopy:
 
     def __init__(self, network: ActorCritic) -> None:
         self.network = network
-        self.weights = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+        self.weights = _flat(network.parameters())
         self.gradient = torch.zeros_like(self.weights)
         start = 0
         for parameter in network.parameters():
@@ -81,11 +82,9 @@ class LocalCopy:
 
     def pull(self, shared: SharedLearner | dict[str, Any]) -> None:
         """Copy the shared weights."""
-        weights, scale = (shared.weights, shared.scale) if isinstance(shared, SharedLearner) else (
-            torch.as_tensor(shared["weights"]), torch.as_tensor(shared["scale"]))  # fmt: skip
-        self.weights.copy_(weights)
-        self.network.return_mean.copy_(scale[0])
-        self.network.return_std.copy_(scale[1])
+        state = vars(shared) if isinstance(shared, SharedLearner) else shared
+        self.weights.copy_(torch.as_tensor(state["weights"]))
+        nn.utils.vector_to_parameters(torch.as_tensor(state["buffers"]).clone(), self.network.buffers())  # type: ignore[arg-type]
 
 
 @dataclass
@@ -141,11 +140,13 @@ def train(
         rounds = list(saved["rounds"])
     elif out is not None:
         recorder.save({**_tensors(shared.state()), "rounds": rounds})
+    if mp.get_start_method(allow_none=True) == "loky":  # inside joblib; a spawned child does not know that method
+        mp.set_start_method("spawn", force=True)
     context = mp.get_context("spawn")
-    claimed = context.Value("q", recorder.steps)
+    claimed, budget = context.Value("q", recorder.steps), config.rounds(env) * config.steps_per_round(env)
     pipes, workers = [], []
     try:
-        for rank in range(config.workers):
+        for rank in range(config.workers if recorder.steps < budget else 0):  # a finished run needs no workers
             ours, theirs = context.Pipe(duplex=False)
             job = Job(env, config, seed, rank, rounds[rank], shared, claimed, theirs)
             workers.append(context.Process(target=_work, args=(job,), name=f"a3c-{rank}", daemon=True))
@@ -220,9 +221,9 @@ def _learn(job: Job) -> None:
             segment = collector.collect(min(config.segment, env.horizon - collector.period))
             left = 1 - (steps - round_steps) / config.steps if config.anneal else 1.0
             diagnostics = compute_gradient(copy, segment, config, left * config.entropy)
-            if job.rank == 0:  # one process keeps the critic's scale
-                _update_scale(copy, shared, diagnostics.pop("returns"))
-            diagnostics.pop("returns", None)
+            returns = diagnostics.pop("returns")
+            if job.rank == 0:
+                _update_scale(copy, shared, returns)
             shared.apply(copy.gradient, left * config.learning_rate)
             sums = {key: sums.get(key, 0.0) + float(value) for key, value in diagnostics.items()}
             updates += 1
@@ -246,7 +247,8 @@ def compute_gradient(copy: LocalCopy, segment: Segment, config: A3CConfig, entro
             bootstrap[-1] = 0.0
         advantage = gae(segment.reward, value[:-1], bootstrap, config.discount, config.gae_lambda)
         returns = advantage + value[:-1]
-        weight = normalised(advantage) if config.normalise_advantages else advantage
+        weight = without_luck(advantage, config.copies)
+        weight = normalised(weight) if config.normalise_advantages else weight
     head = network.head(segment.vector[:-1])
     entropy = network.entropy(head).mean()
     policy_loss = -(weight * network.log_prob(head, segment.draw)).mean()
@@ -263,11 +265,17 @@ def compute_gradient(copy: LocalCopy, segment: Segment, config: A3CConfig, entro
 
 
 def _update_scale(copy: LocalCopy, shared: SharedLearner, returns: torch.Tensor) -> None:
-    """Move the critic's scale, in the shared network, without changing what the critic predicts."""
+    """Move the critic's scale, in the shared network, without changing what it predicts; only one worker does."""
     copy.network.update_return_scale(returns, rate=0.005)
+    shared.buffers.copy_(_flat(copy.network.buffers()))
+    # The critic's last layer was rescaled with the returns; its weights are the last of the vector.
     size = sum(parameter.numel() for parameter in copy.network.critic[-1].parameters())
     shared.weights[-size:] = copy.weights[-size:]
-    shared.scale.copy_(torch.stack([copy.network.return_mean, copy.network.return_std]))
+
+
+def _flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """A new vector of all their numbers."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def _tensors(state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .envs import Env
 from .envs.scenario import Model, NonNegative, Positive, Probability
@@ -21,6 +21,9 @@ class LearnerConfig(Model):
 
     steps: int = Field(2_560_000, ge=1, description="environment steps in all; the study: 2.56 M (PPO), 3.65 M (A3C)")
     environments: int = Field(32, ge=1, description="episodes that a learner plays side by side")
+    copies: int = Field(
+        1, ge=1, description="environments that meet the same scenario; their mean advantage is subtracted as luck"
+    )
     segment: int = Field(20, ge=1, description="periods played by every environment between two updates")
     discount: Probability = Field(0.99, description="of rewards per period")
     gae_lambda: Probability = Field(0.95, description="0: one-step advantages, 1: Monte Carlo")
@@ -36,6 +39,12 @@ class LearnerConfig(Model):
     defect_terminal_horizon: bool = Field(
         False, description="treat the horizon as a terminal state, although the agent does not see the time left"
     )
+
+    @model_validator(mode="after")
+    def _copies_divide_environments(self) -> LearnerConfig:
+        if self.environments % self.copies:
+            raise ValueError(f"copies must divide environments, got {self.copies} and {self.environments}")
+        return self
 
     def steps_per_round(self, env: Env) -> int:
         """Environment steps in one round of episodes, all environments together."""
@@ -86,9 +95,10 @@ class Collector:
         self.round += 1
         entropy = np.random.SeedSequence((self.seed, self.worker, self.round))
         self.generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        count = self.config.environments
-        scenario_seed = MOST_WORKERS * self.seed + self.worker
-        self._exogenous = self.env.sample(count, scenario_seed, first=self.round * count).periods()
+        count, copies = self.config.environments, self.config.copies
+        different, scenario_seed = count // copies, MOST_WORKERS * self.seed + self.worker
+        scenario = self.env.sample(different, scenario_seed, first=self.round * different)
+        self._exogenous = scenario.repeat(copies).periods()
         self._state, self.period = self.env.reset(count), 0
         self._cost = torch.zeros(count, dtype=self.env.dtype, device=self.env.device)
 
@@ -153,6 +163,28 @@ def gae(
         running = delta[t] + discount * gae_lambda * running
         advantage[t] = running
     return advantage
+
+
+def without_luck(advantage: torch.Tensor, copies: int) -> torch.Tensor:
+    """Subtract the mean advantage of the copies of each scenario, period by period.
+
+    Copies meet the same demand, lead times and capacities at the same time, so what their advantages share is luck,
+    not the merit of an action. Nature does not react to actions, so this baseline adds no bias (but for the factor
+    1 - 1 / copies, which normalising removes). It is common random numbers at work inside the learner.
+
+    Args:
+        advantage: ``(T, B)``, the copies laid out as by `Scenario.repeat`.
+        copies: environments that share a scenario; 1 changes nothing.
+
+    Returns:
+        Advantages ``(T, B)``.
+
+    Source: Mao et al. (2019), Variance reduction for reinforcement learning in input-driven environments.
+    """
+    if copies == 1:
+        return advantage
+    groups = advantage.unflatten(1, (copies, -1))
+    return (groups - groups.mean(1, keepdim=True)).flatten(1)
 
 
 def new_network(env: Env, config: NetworkConfig, seed: int) -> ActorCritic:

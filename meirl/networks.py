@@ -11,8 +11,9 @@ from gymnasium import spaces
 from pydantic import Field
 from torch import nn
 
-from .envs import Env, Observation
-from .envs.scenario import Model, NonNegative, Positive
+from .envs import DivergentParameters, Env, Observation
+from .envs.scenario import Model, Positive
+from .heuristics import inventory_position
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -27,8 +28,8 @@ class NetworkConfig(Model):
     squash: Literal["clip", "tanh"] = Field("clip", description="how a Gaussian draw becomes an action in [-1, 1]")
     log_std: float = Field(0.0, description="log standard deviation of the Gaussian at the start")
     action_bias: float = Field(0.0, description="mean of the Gaussian at the start")
-    order_up_to: NonNegative = Field(
-        0.0, description="if positive, actions are order-up-to levels from 0 to this many times mean lead-time demand"
+    order_up_to: tuple[float, float] | None = Field(
+        None, description="actions are order-up-to levels in this range, in units of mean lead-time demand"
     )
     normalise_returns: bool = Field(True, description="let the critic predict in units of the returns' mean and std")
     # Defects of the published PPO, for the chapter on threats; both leave a correct policy when off.
@@ -142,20 +143,22 @@ class Agent:
 def to_action(config: NetworkConfig, action: torch.Tensor, observation: Observation) -> torch.Tensor:
     """Turn a network's action into the environment's.
 
-    With ``order_up_to``, an action in [-1, 1] is an echelon order-up-to level: what is ordered is the level minus the
-    echelon inventory position. The environment's own actions pass through.
+    With ``order_up_to``, an action in [-1, 1] is an order-up-to level: what is ordered is the level minus the echelon
+    inventory position, so a steady action pursues a goal over many periods. Retailers' orders are scaled down together
+    to at most ``max_order``, since equal orders at the limit would all go to whoever is served first. The environment's
+    own actions pass through.
     """
-    if not config.order_up_to:
+    if config.order_up_to is None:
         return action
-    env, state = observation.env, observation.state
-    position = state.on_hand + state.in_transit.sum(1)
-    position = torch.cat([position[:, :1], position[:, 1:] - state.backorder], 1)
-    echelon = torch.cat([position.sum(1, keepdim=True), position[:, 1:]], 1)
-    periods = env.parameters.lead_time.mean + 1
-    scale = config.order_up_to * env.parameters.demand.mean * periods
-    top = torch.full_like(echelon, scale)
-    top[:, 0] *= env.retailers
-    return env.action(torch.relu((action + 1) / 2 * top - echelon))
+    env = observation.env
+    position = inventory_position(observation, echelon=True)
+    unit = torch.full_like(position[:1], env.parameters.demand.mean * (env.parameters.lead_time.mean + 1))
+    unit[:, 0] *= env.retailers
+    low, high = config.order_up_to
+    gap = torch.relu((low + (action + 1) / 2 * (high - low)) * unit - position)
+    most = cast(DivergentParameters, env.parameters).max_order
+    retailers = gap[:, 1:] * (most / gap[:, 1:].sum(1, keepdim=True).clamp(min=most))
+    return env.action(torch.cat([gap[:, :1], retailers], 1))
 
 
 def _mlp(inputs: int, config: NetworkConfig, outputs: int, gain: float) -> nn.Sequential:

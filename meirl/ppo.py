@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised
+from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised, without_luck
 from .envs import Env
 from .envs.scenario import Positive
 from .networks import ActorCritic
@@ -94,6 +94,7 @@ def update(
         advantage = gae(segment.reward, value[:-1], bootstrap, config.discount, config.gae_lambda)
         returns = advantage + value[:-1]
         network.update_return_scale(returns)
+        advantage = without_luck(advantage, config.copies)
         old_log_prob = network.log_prob(segment.head, segment.draw)
     vector, draw = segment.vector[:-1].flatten(0, 1), segment.draw.flatten(0, 1)
     advantage, returns, old_log_prob = advantage.flatten(), returns.flatten(), old_log_prob.flatten()

@@ -103,7 +103,7 @@ class Recorder:
         self.history: list[dict[str, float]] = []
         self.best = _copied(network)
         self._sums: dict[str, float] = {}
-        self._count, self._seconds, self.steps = 0, 0.0, 0
+        self._count, self._seconds, self.steps, self._trained = 0, 0.0, 0, False
         self._validation = held_out(env, "validation", config.validation_episodes)
         self._bar = tqdm(
             total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=f"{algo} {env.name}"
@@ -143,6 +143,7 @@ class Recorder:
         for key, value in diagnostics.items():
             self._sums[key] = self._sums.get(key, 0.0) + value
         self._count += 1
+        self._trained = True
         self._seconds += seconds
         self._bar.update(samples)
 
@@ -184,7 +185,7 @@ class Recorder:
         if self._board is not None:
             self._board.close()
         self.network.load_state_dict(self.best)
-        if self.out is not None:
+        if self.out is not None and (self._trained or not (self.out / "manifest.json").exists()):
             write_atomically(self.out / "manifest.json", json.dumps(self.manifest(), indent=2))
         return self
 

@@ -120,6 +120,7 @@ class DivergentEnv(Env):
             # the study divides the warehouse's outstanding order by the (first) retailer's limit
             "outstanding_scale": self.tensor([outstanding[0], *outstanding]),
             "in_transit": self.tensor(per_node(0, p.max_in_transit, n)[1:]),
+            "mean_demand": self.tensor(per_node(p.demand.mean * n, p.demand.mean, n)),
             "is_retailer": self.tensor([0.0] + [1.0] * n),
             "nothing": self.tensor(0.0),
         }
@@ -231,13 +232,15 @@ class DivergentEnv(Env):
         return names
 
     def vector(self, observation: Observation) -> torch.Tensor:
-        """The published 14 numbers, or the full set, in shares of what the published study normalises by."""
-        p, limits, state = self.parameters, self._limits, observation.state
-        outstanding = state.outstanding / limits["outstanding_scale"]
-        seen = [state.on_hand / limits["shelf"], state.backorder / limits["backorder"]]
+        """The published 14 numbers in shares of the limits, or the full set in periods of mean demand."""
+        limits, state = self._limits, observation.state
         if self.observation == "published":
+            outstanding = state.outstanding / limits["outstanding_scale"]
             on_the_way = state.in_transit[:, :, 1:].sum(1) / limits["in_transit"]
-            return torch.cat([*seen, on_the_way, outstanding], 1).clamp(-1, 1)
-        pipeline = state.in_transit[:, :-1].flatten(1) / p.max_order
-        episodes = pipeline.shape[0]
-        return torch.cat([*seen, outstanding, pipeline, self.calendar(observation.period, episodes)], 1)
+            seen = [state.on_hand / limits["shelf"], state.backorder / limits["backorder"], on_the_way, outstanding]
+            return torch.cat(seen, 1).clamp(-1, 1)
+        # Limits are far above what a good policy holds, so shares of them are too small to learn from.
+        period = limits["mean_demand"]
+        stocks = torch.cat([state.on_hand / period, state.backorder / period[1:], state.outstanding / period], 1) / 5
+        pipeline = (state.in_transit[:, :-1] / period).flatten(1)
+        return torch.cat([stocks, pipeline, self.calendar(observation.period, len(pipeline))], 1)
