@@ -140,8 +140,8 @@ def test_order_up_to_actions_order_up_to_the_level():
     torch.nn.init.zeros_(network.actor[-1].weight)
     torch.nn.init.zeros_(network.actor[-1].bias)  # the middle of the range
     orders = env.orders(Agent(network)(env.observe(env.reset(1), 0)))[0]
-    level = 0.5 * 2.0 * 12 * (2 + 1)
-    assert orders.tolist() == pytest.approx([80.0, level, level, level])  # 3 * level is above max_order
+    # Half of 2 x lead-time demand, 36 a retailer, 108 in the echelon; together at most max_order = 80.
+    assert orders.tolist() == pytest.approx([80.0, 80 / 3, 80 / 3, 80 / 3], rel=1e-5)
 
 
 def test_explained_variance_and_normalised_advantages():
