@@ -129,8 +129,9 @@ def inventory_position(observation: Observation, outstanding: bool = False, eche
 
     Args:
         observation: the state.
-        outstanding: add to a retailer's position its order that is not shipped yet, as textbooks do. In this chain a
-            new order *replaces* the outstanding one, so counting it orders too little.
+        outstanding: add to a retailer's position its order that is not shipped yet, as textbooks do. That is right
+            where the warehouse ships it at once. But a new order *replaces* the outstanding one: where the warehouse
+            runs short, what was counted is forgotten and too little is ordered.
         echelon: the warehouse's position is everything in the chain: its own stock plus the retailers' positions.
     """
     state = observation.state
