@@ -76,7 +76,7 @@ def tune(
     heuristic: Annotated[str, typer.Option(help="a rule by name, or best: the rule that is best so far")],
     seed: Annotated[int, typer.Option(help="of the training scenarios and the search")] = 0,
     episodes: Annotated[int, typer.Option(min=1, help="training episodes that every candidate plays")] = 64,
-    generations: Annotated[int, typer.Option(min=1, help="generations of the search")] = 100,
+    generations: Annotated[int, typer.Option(min=1, help="generations of the search")] = 60,
     out: Annotated[Path | None, typer.Option(help="YAML file to write; default: where evaluate finds it")] = None,
 ) -> None:
     """Search for a heuristic's best levels; write them, with their provenance, to a small file."""
@@ -98,7 +98,10 @@ def tune(
 @app.command()
 def evaluate(
     env: EnvName,
-    heuristic: Annotated[str, typer.Option(help="never-order, published, best, a tuned rule, or a tuned YAML file")],
+    heuristic: Annotated[
+        str | None, typer.Option(help="never-order, published, best, a tuned rule, or a tuned YAML file")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="test episodes; default: all 1,000")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
@@ -106,11 +109,19 @@ def evaluate(
     from . import heuristics
     from .evaluation import held_out, summarise
     from .rollout import rollout
+    from .runs import load_policy, trained_on
 
-    chain = make(env)
-    summary = summarise(rollout(chain, heuristics.load(chain, heuristic), held_out(chain, "test", episodes)))
+    if heuristic is not None and policy is None:
+        chain = make(env)
+        controller = heuristics.load(chain, heuristic)
+    elif policy is not None and heuristic is None:
+        chain = make(env, observation=trained_on(policy))
+        controller, _ = load_policy(policy, chain)
+    else:
+        raise ValueError("give either --heuristic NAME or --policy DIR")
+    summary = summarise(rollout(chain, controller, held_out(chain, "test", episodes)))
     if as_json:
-        print(json.dumps({"env": env, "policy": heuristic, **summary}, indent=2))
+        print(json.dumps({"env": env, "policy": heuristic or str(policy), **summary}, indent=2))
         return
     parts: dict[str, float] = summary.pop("cost_parts")  # type: ignore[assignment]
     for key, value in {**summary, **{f"cost, {part}": cost for part, cost in parts.items()}}.items():

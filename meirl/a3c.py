@@ -45,7 +45,7 @@ class SharedLearner:
         self.mean = torch.zeros_like(self.weights).share_memory_()
         self.square = torch.zeros_like(self.weights).share_memory_()
         self.updates = torch.zeros((), dtype=torch.long).share_memory_()
-        self.buffers = _flat(network.buffers()).share_memory_()  # the critic's scale; one worker keeps it
+        self.buffers = _flat(network.buffers()).share_memory_()  # scales; one worker keeps them
 
     def apply(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """One step of Adam with a gradient computed elsewhere."""
@@ -218,6 +218,7 @@ def _learn(job: Job) -> None:
         updates = 0
         while collector.period < env.horizon:
             copy.pull(shared)
+            copy.network.anneal(1 - (steps - round_steps) / config.steps)
             segment = collector.collect(min(config.segment, env.horizon - collector.period))
             left = 1 - (steps - round_steps) / config.steps if config.anneal else 1.0
             diagnostics = compute_gradient(copy, segment, config, left * config.entropy)

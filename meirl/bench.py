@@ -10,7 +10,10 @@ from functools import partial
 import pandas as pd
 import torch
 
+from . import ppo
+from .collect import Collector, new_network
 from .envs import NAMES, Env, make
+from .runs import learner, preset
 
 TARGETS = {1: 8_000, 1_024: 1_500_000}  # environment steps a second on one core, by batch size
 
@@ -46,6 +49,77 @@ def environment_speed(
                     "sampled_per_second": steps / _best(partial(env.sample, batch, seed=0), 3),
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def training_speed(names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2), steps: int = 400_000) -> pd.DataFrame:
+    """Time training with the tuned presets, validation included, the start of processes excluded.
+
+    Args:
+        names: environments.
+        workers: A3C's numbers of processes.
+        steps: environment steps of each run, at least.
+
+    Returns:
+        One row a run: ``environment``, ``algo``, ``workers`` (1 for PPO) and ``steps_per_second``.
+    """
+    rows = []
+    for name in names:
+        for algo, count in [("ppo", 1), *(("a3c", count) for count in workers)]:
+            changes = {"workers": count} if algo == "a3c" else {}
+            config = preset(algo, "tuned", name, steps=steps, evaluations=8, **changes)
+            history = pd.DataFrame(learner(algo).train(make(name), config, 0, progress=False).history)
+            # From the first validation on: before it processes start and libraries load.
+            played, seconds = (history[column].iloc[-1] - history[column].iloc[0] for column in ("steps", "seconds"))
+            row = {"environment": name, "algo": algo, "workers": count, "steps_per_second": played / seconds}
+            rows.append({**row, "target": 60_000})
+    return pd.DataFrame(rows)
+
+
+def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3) -> pd.DataFrame:
+    """Time our PPO and Stable-Baselines3's in one run: same network, batches, environments and chain, same core.
+
+    Args:
+        name: the environment.
+        rounds: rollouts with their updates that are timed, after one to warm up.
+
+    Returns:
+        A row each with ``steps_per_second``, and ours with the ``ratio`` of the two.
+
+    Raises:
+        ValueError: if Stable-Baselines3 is not installed.
+    """
+    try:
+        from stable_baselines3 import PPO
+
+        from .envs.sb3 import InventoryVecEnv
+    except ImportError:
+        raise ValueError("Stable-Baselines3 is not installed: pip install 'meirl[bench]'") from None
+    config = preset("ppo", "tuned", name, max_kl=1e9)  # so that both do all their passes
+    size = config.environments * config.segment
+    with _one_core():
+        theirs = PPO(
+            "MlpPolicy", InventoryVecEnv(name, config.environments), n_steps=config.segment, device="cpu", seed=0,
+            batch_size=config.minibatch, n_epochs=config.epochs,
+            policy_kwargs={"net_arch": list(config.network.hidden)},
+        )  # fmt: skip
+        theirs.learn(size)
+        start = time.perf_counter()
+        theirs.learn(rounds * size, reset_num_timesteps=False)
+        sb3 = rounds * size / (time.perf_counter() - start)
+        env = make(name)
+        network = new_network(env, config.network, 0)
+        optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        collector = Collector(env, config, network, 0)
+        for i in range(rounds + 1):
+            if i == 1:
+                start = time.perf_counter()
+            if collector.period + config.segment > env.horizon:
+                collector.start()
+            segment = collector.collect(config.segment)
+            ppo.update(network, optimiser, segment, config, collector.generator, config.entropy)
+        ours = rounds * size / (time.perf_counter() - start)
+    rows = [("Stable-Baselines3 PPO", sb3, 1.0), ("meirl PPO", ours, ours / sb3)]
+    return pd.DataFrame(rows, columns=["learner", "steps_per_second", "ratio"]).assign(environment=name)
 
 
 def _episode(env: Env, batch: int) -> Callable[[], object]:

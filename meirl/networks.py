@@ -27,6 +27,9 @@ class NetworkConfig(Model):
     policy_gain: Positive = Field(0.01, description="orthogonal gain of the actor's last layer; small starts even")
     squash: Literal["clip", "tanh"] = Field("clip", description="how a Gaussian draw becomes an action in [-1, 1]")
     log_std: float = Field(0.0, description="log standard deviation of the Gaussian at the start")
+    final_log_std: float | None = Field(
+        None, description="lower the log standard deviation linearly to this instead of learning it"
+    )
     action_bias: float = Field(0.0, description="mean of the Gaussian at the start")
     order_up_to: tuple[float, float] | None = Field(
         None, description="actions are order-up-to levels in this range, in units of mean lead-time demand"
@@ -55,7 +58,12 @@ class ActorCritic(nn.Module):
         self.actor = _mlp(inputs, config, outputs, config.policy_gain)
         self.critic = _mlp(inputs, config, 1, 1.0)  # comes last, so its last layer ends the vector of parameters
         if self.gaussian:
-            self.log_std = nn.Parameter(torch.full((outputs,), config.log_std))
+            self.log_std: torch.Tensor
+            log_std = torch.full((outputs,), config.log_std)
+            if config.final_log_std is None:
+                self.log_std = nn.Parameter(log_std)
+            else:
+                self.register_buffer("log_std", log_std)
             with torch.no_grad():
                 cast(nn.Linear, self.actor[-1]).bias.add_(config.action_bias)
         # The critic's scale lives in buffers, so that checkpoints and shared memory carry it.
@@ -63,6 +71,12 @@ class ActorCritic(nn.Module):
         self.return_std: torch.Tensor
         self.register_buffer("return_mean", torch.zeros(()))
         self.register_buffer("return_std", torch.ones(()))
+
+    def anneal(self, left: float) -> None:
+        """Set the noise of a Gaussian that does not learn it; ``left`` is the share of training still to come."""
+        start, final = self.config.log_std, self.config.final_log_std
+        if self.gaussian and final is not None:
+            self.log_std.fill_(final + left * (start - final))
 
     def head(self, vector: torch.Tensor) -> torch.Tensor:
         """The actor's output: means of the Gaussian, or normalised log-probabilities, ``(batch, outputs)``."""
@@ -101,10 +115,20 @@ class ActorCritic(nn.Module):
         return torch.tanh(draw) if self.config.squash == "tanh" else draw.clamp(-1, 1)
 
     def mode(self, head: torch.Tensor) -> torch.Tensor:
-        """The deterministic action: the most likely one."""
+        """The deterministic action: the likeliest option; of a Gaussian, what it orders on average once clipped.
+
+        The mean of a clipped Gaussian ``m + s * e`` is inside [-1, 1] where m alone would be clipped, and reaches both
+        ends as m goes beyond them.
+        """
         if not self.gaussian:
             return head.argmax(-1)
-        return torch.tanh(head) if self.config.squash == "tanh" else head.clamp(-1, 1)
+        if self.config.squash == "tanh":
+            return torch.tanh(head)
+        std = self.log_std.exp()
+        low, high = (-1 - head) / std, (1 - head) / std
+        inside = torch.special.ndtr(high) - torch.special.ndtr(low)
+        density = (torch.exp(-0.5 * low.square()) - torch.exp(-0.5 * high.square())) / math.sqrt(2 * math.pi)
+        return head * inside + std * density + 1 - torch.special.ndtr(high) - torch.special.ndtr(low)
 
     def value(self, vector: torch.Tensor) -> torch.Tensor:
         """Predicted discounted return, in reward units, ``(batch,)``."""

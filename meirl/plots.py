@@ -1,4 +1,4 @@
-"""Every figure of the book, one function each. A function draws what it is given and returns a matplotlib `Figure`.
+"""Every figure of the book, one function each: it draws what it is given and returns a matplotlib `Figure`.
 
 House style: the Okabe-Ito colours, told apart by colour-blind eyes; markers or line styles beside them, for print; axis
 labels with units; no titles, since a caption says what to see.
@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from .envs import Env, Scenario
 
@@ -179,6 +180,8 @@ def same_luck(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
         low, high = pairs.min(), pairs.max()
         ax.plot([low, high], [low, high], color=GREY, lw=0.8)
         ax.set(title=f"{title} scenarios, correlation {np.corrcoef(pairs.T)[0, 1]:.2f}", xlabel=f"cost of A [{unit}]")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes[0].set_ylabel(f"cost of B [{unit}]")
     return figure
 
@@ -217,11 +220,13 @@ def ladder(steps: pd.DataFrame, unit: str, reference: Mapping[str, float] | None
     error = np.abs(steps[["low", "high"]].to_numpy().T - steps["mean_cost"].to_numpy())
     ax.barh(rows, steps["mean_cost"], xerr=error, color=COLOURS[0], height=0.62, ecolor=COLOURS[6], capsize=2)
     for row, cost in zip(rows, steps["mean_cost"], strict=True):
-        ax.annotate(f"{cost:,.0f}", (cost, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
+        label = ax.annotate(f"{cost:,.0f}", (cost, row), xytext=(6, 0), textcoords="offset points", va="center")
+        label.set(fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1})
     for i, (name, cost) in enumerate((reference or {}).items()):
         ax.axvline(cost, color=COLOURS[1 + i], ls=LINES[1 + i], label=name)
     if reference:
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set(yticks=rows, yticklabels=steps.index, xlabel=f"mean cost of an episode [{unit}]", xlim=(0, None))
     ax.margins(x=0.16)
     ax.invert_yaxis()
@@ -276,8 +281,7 @@ def searches(histories: Mapping[str, pd.DataFrame], unit: str) -> Figure:
         steps, cost = history["simulated_steps"] / 1e6, history["best_cost"]
         ax.step(steps, cost, where="post", label=name, color=COLOURS[i], ls=LINES[i % len(LINES)])
     ax.set(xlabel="simulated steps [millions]", ylabel=f"best training cost\nso far [{unit}]", yscale="log")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    ax.yaxis.set_minor_formatter("{x:,.0f}")
+    ax.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:,.0f}")
     ax.legend()
     return figure
 
@@ -322,3 +326,9 @@ def two_measures(table: pd.DataFrame, columns: Sequence[str], labels: Sequence[s
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     ax.legend(loc="lower right")
     return figure
+
+
+def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
+    """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``)."""
+    shown = {c: values[c].map(("{:" + formats[c] + "}").format) if c in formats else values[c] for c in values}
+    return pd.DataFrame(shown, index=values.index)

@@ -69,6 +69,7 @@ def train(
             left = 1 - steps / config.steps if config.anneal else 1.0  # lower to 0, linearly
             for group in optimiser.param_groups:
                 group["lr"] = left * config.learning_rate
+            network.anneal(1 - steps / config.steps)
             started = time.perf_counter()
             segment = collector.collect(min(config.segment, env.horizon - collector.period))
             diagnostics = update(network, optimiser, segment, config, collector.generator, left * config.entropy)

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from .collect import LearnerConfig
-from .envs import OBSERVATION_SETS, Env, load_yaml, make, validated
+from .envs import OBSERVATION_SETS, Env, ObservationSet, load_yaml, make, validated
 from .evaluation import held_out
 from .networks import ActorCritic, Agent
 from .rollout import simulate
@@ -226,18 +226,25 @@ def load_policy(folder: Path, env: Env | None = None) -> tuple[Agent, Env]:
     """
     path = Path(folder) / "policy.pt"
     saved = load_checkpoint(path)
-    if saved["observation"] not in OBSERVATION_SETS or saved["algo"] not in ALGORITHMS:
-        raise ValueError(f"{path}: unknown observation set or algorithm: {saved['observation']!r}, {saved['algo']!r}")
-    trained = env or make(saved["env"], observation=saved["observation"])
-    if trained.observation != saved["observation"]:
-        raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {trained.observation}")
-    values = json.loads(saved["config"])
-    network = ActorCritic(trained, validated(learner(saved["algo"]).config, values, str(path)).network)
+    env = env or make(saved["env"], observation=trained_on(folder))
+    if env.observation != saved["observation"]:
+        raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
+    config = validated(learner(saved["algo"]).config, json.loads(saved["config"]), str(path))
+    network = ActorCritic(env, config.network)
     try:
         network.load_state_dict(saved["best"])
     except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit {trained.name}: {str(error).splitlines()[0]}") from error
-    return Agent(network.to(trained.device).eval()), trained
+        raise ValueError(f"{path}: the weights do not fit {env.name}: {str(error).splitlines()[0]}") from error
+    return Agent(network.to(env.device).eval()), env
+
+
+def trained_on(folder: Path) -> ObservationSet:
+    """The observation set that the run in a folder was trained on; errors as in `load_policy`."""
+    path = Path(folder) / "policy.pt"
+    observation = load_checkpoint(path).get("observation")
+    if observation not in OBSERVATION_SETS:
+        raise ValueError(f"{path}: unknown observation set: {observation!r}")
+    return observation
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

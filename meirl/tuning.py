@@ -77,7 +77,7 @@ def tune(
     *,
     seed: int = 0,
     episodes: int = 64,
-    generations: int = 100,
+    generations: int = 60,
     candidates: int = 8,
     box: Box | None = None,
     widen: bool = True,
@@ -155,7 +155,7 @@ def tune(
         "population": len(population),
         "simulated_steps": simulated,
         "seconds": round(seconds, 1),
-        "box": {name: [r.low, r.high] for name, r in box.items()},
+        "box": {name: [round(r.low, 6), round(r.high, 6)] for name, r in box.items()},
         "bounds_hit": hits,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},
     }

@@ -109,11 +109,26 @@ def test_deterministic_actions_reach_the_whole_range():
     env = meirl.make("divergent-nonstationary")
     network = network_for("divergent-nonstationary")
     reached = []
-    for bias in (-3.0, 3.0):
+    for bias in (-30.0, 30.0):
         torch.nn.init.constant_(network.actor[-1].bias, bias)
         reached.append(env.orders(Agent(network)(env.observe(env.reset(2), 0))))
     assert reached[0].unique().tolist() == [0.0]
     assert reached[1].unique().tolist() == [80.0]
+
+
+def test_deterministic_action_is_the_mean_of_the_clipped_draws():
+    network = network_for("divergent-nonstationary", log_std=-0.3)
+    head = torch.tensor([[-2.0, -0.9, 0.1, 1.3]])
+    draws = network.squashed(network.sample(head.expand(200_000, -1), torch.Generator().manual_seed(0)))
+    assert ((draws.mean(0) - network.mode(head)[0]).abs() < 5 * draws.std(0) / 200_000**0.5).all()
+
+
+def test_annealed_noise_goes_from_start_to_end_and_is_not_learned():
+    network = network_for("divergent-stationary", log_std=0.0, final_log_std=-2.0)
+    assert "log_std" not in dict(network.named_parameters())
+    for left, expected in ((1.0, 0.0), (0.5, -1.0), (0.0, -2.0)):
+        network.anneal(left)
+        assert network.log_std.tolist() == pytest.approx([expected] * 4)
 
 
 def test_published_double_tanh_cannot_order_nothing_or_the_maximum():

@@ -201,6 +201,17 @@ def test_a_loaded_policy_costs_what_was_recorded(finished):
     assert table["cost"].mean() == pytest.approx(recorded, rel=1e-6)
 
 
+def test_the_command_line_evaluates_a_run(finished):
+    command = [sys.executable, "-m", "meirl", "evaluate", "--env", "meis-stationary", "--episodes", "20", "--json"]
+    printed = subprocess.run([*command, "--policy", str(finished)], capture_output=True, text=True, check=True).stdout
+    policy, env = load_policy(finished)
+    expected = meirl.summarise(meirl.rollout(env, policy, meirl.held_out(env, "test", 20)))
+    assert {key: json.loads(printed)[key] for key in expected} == expected
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "give either --heuristic NAME or --policy DIR" in refused.stderr
+
+
 def test_a_finished_folder_is_not_overwritten(finished):
     with pytest.raises(ValueError, match="holds a run already: resume it, or choose another folder"):
         train("ppo", meirl.make("meis-stationary"), small("ppo", steps=1), out=finished)
