@@ -129,6 +129,30 @@ def evaluate(
 
 
 @app.command()
+def study(
+    profile: Annotated[str, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="training seeds of each cell")] = 5,
+    algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
+    preset: Annotated[str, typer.Option(help="tuned, published, or a YAML file of your own")] = "tuned",
+    observation: Annotated[str, typer.Option(help="full or published")] = "full",
+    jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
+    out: Annotated[Path, typer.Option(help="runs go to OUT/<profile>/...")] = Path("runs"),
+) -> None:
+    """Train and test every algorithm on every environment over seeds; resume what was stopped, skip what is done."""
+    from .runs import ALGORITHMS
+    from .study import changes, run, tasks
+
+    todo = tasks(
+        range(seeds), env or NAMES, algo or ALGORITHMS,
+        preset=preset, observation=observation, changes=changes(profile),
+    )  # fmt: skip
+    table = run(todo, out / profile, jobs=jobs)
+    by_seed = table.groupby(["env", "algo", "seed"])[["cost", "fill_rate"]].mean()
+    typer.echo(by_seed.groupby(["env", "algo"]).agg(["mean", "std"]).to_string(float_format="{:,.3f}".format))
+
+
+@app.command()
 def smoke() -> None:
     """Train and evaluate every algorithm on every environment, briefly: does it all work here?"""
     from .evaluation import held_out, summarise

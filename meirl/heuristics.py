@@ -264,7 +264,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
 
     The warehouse always orders the most. What it can ship next is handed out in this order, best-off retailer first:
 
-    1. to every retailer clear of its cap (and to the best-off one): up to a safety stock;
+    1. to every retailer clear of its cap: up to a safety stock;
     2. to the best-off one: a bank to live off later, never more than it can still use before the end;
     3. to the others: what is left. A full bank so lifts the next retailer off its cap, which makes it part of 1.
     """
@@ -280,7 +280,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
     best = torch.arange(env.retailers, device=env.device) == 0
     bank = torch.minimum(bank, pace * (env.horizon - observation.period))
     given = torch.zeros_like(position)
-    for served, level in ((clear | best, safety), (best, bank), (~best, env.tensor(math.inf))):
+    for served, level in ((clear, safety), (best, bank), (~best, env.tensor(math.inf))):
         room = torch.minimum((level - position - given).clamp(min=0), cap - given) * served
         share = torch.minimum(room, (budget - room.cumsum(1) + room).clamp(min=0))
         given, budget = given + share, budget - share.sum(1, keepdim=True)
