@@ -30,9 +30,12 @@ def replay(env: Env, path: Path) -> dict[str, float]:
         ValueError: if the file is no trace of this chain; the message names the file and the field.
     """
     try:
-        with np.load(path) as data:
+        data = np.load(path)
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with data:
             trace = {key: np.asarray(data[key], dtype=np.float64) for key in data.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as an .npz trace: {error}") from error
     played = _play(env, trace, path)
     unknown = [
@@ -85,8 +88,10 @@ def _play(env: Env, trace: dict[str, np.ndarray], path: Path) -> dict[str, np.nd
     given = "orders" if env.chain == "divergent" else "actions"
     if given not in trace:
         raise ValueError(f"{path}: the trace lacks the field {given!r}; it has {', '.join(sorted(trace))}")
-    periods = len(trace[given])
+    periods = len(np.atleast_1d(trace[given]))
     _field(trace, given, (periods, env.nodes) if given == "orders" else (periods,), path)
+    if given == "actions" and (trace[given] % 1).any():
+        raise ValueError(f"{path}: actions must be whole numbers")
     decided = torch.from_numpy(trace[given])
     orders = decided.to(env.dtype) if given == "orders" else env.orders(decided.long())
     state = env.reset(1)

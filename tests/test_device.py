@@ -70,7 +70,9 @@ def test_a_device_that_computes_nonsense_is_not_used(machine, monkeypatch):
     assert device.why_not("cuda") == "a test computation came out wrong"
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device, "why_not", {"cuda": "a test computation came out wrong", "mps": "none", "cpu": None}.get)
+    monkeypatch.setattr(
+        device, "why_not", {"cuda": "a test computation came out wrong", "mps": "none", "cpu": None}.get
+    )
     with pytest.warns(RuntimeWarning, match="came out wrong"):
         assert pick_device() == torch.device("cpu")
 

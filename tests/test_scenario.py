@@ -91,7 +91,7 @@ def test_meis_stationary_demand_is_a_rounded_normal(drawn):
 
 
 def test_meis_nonstationary_demand_follows_season_shock_and_correlation(drawn):
-    p, x = arrays(drawn, "meis-nonstationary")
+    _, x = arrays(drawn, "meis-nonstationary")
     wave = np.maximum(1, 3300 * (1 + 0.5 * np.sin(2 * np.pi * np.arange(365) / 90)))
     residual = x["demand"] - (wave * x["shock"])[..., None]  # 0 is more than five deviations away: no floor
     for tenth in range(9):

@@ -1,0 +1,30 @@
+"""The speed benchmark runs, says what it measured, and leaves PyTorch's threads as they were."""
+
+import json
+import math
+
+import torch
+from typer.testing import CliRunner
+
+from meirl import bench
+from meirl.__main__ import app
+
+
+def test_one_row_for_each_environment_and_batch():
+    threads = torch.get_num_threads()
+    table = bench.environment_speed(["divergent-stationary", "meis-nonstationary"], [1, 3], repeats=1)
+    assert torch.get_num_threads() == threads
+    assert list(zip(table["environment"], table["batch"], strict=True)) == [
+        ("divergent-stationary", 1), ("divergent-stationary", 3), ("meis-nonstationary", 1), ("meis-nonstationary", 3),
+    ]  # fmt: skip
+    assert (table[["steps_per_second", "sampled_per_second"]] > 0).all(axis=None)
+    assert table["target"][0] == 8_000
+    assert math.isnan(table["target"][1])
+
+
+def test_the_command_prints_a_table_or_json(monkeypatch):
+    small = bench.environment_speed(["meis-stationary"], [1], repeats=1)
+    monkeypatch.setattr(bench, "environment_speed", lambda: small)
+    printed = CliRunner().invoke(app, ["bench", "--json"])
+    assert json.loads(printed.stdout)["environments"][0]["environment"] == "meis-stationary"
+    assert "steps_per_second" in CliRunner().invoke(app, ["bench"]).stdout
