@@ -15,7 +15,7 @@ from .evaluation import TEST_EPISODES, held_out
 from .rollout import rollout
 from .runs import ALGORITHMS, learner, load_policy, preset, run_folder, write_atomically
 
-STEPS = {"quick": 60_000, "full": None}  # environment steps of a training run; None: the preset's
+QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
 
 
 class Task(NamedTuple):
@@ -31,6 +31,13 @@ class Task(NamedTuple):
     def folder(self, root: Path) -> Path:
         """Where the run is kept."""
         return run_folder(root, self.env, self.algo, self.preset, self.seed)
+
+
+def changes(profile: str) -> dict[str, Any]:
+    """What a profile changes in every preset: ``quick`` shortens training, ``full`` changes nothing."""
+    if profile not in ("quick", "full"):
+        raise ValueError(f"profile must be quick or full, got {profile!r}")
+    return QUICK if profile == "quick" else {}
 
 
 def tasks(
