@@ -78,7 +78,7 @@ def tune(
     seed: int = 0,
     episodes: int = 64,
     generations: int = 60,
-    candidates: int = 8,
+    candidates: int = 6,
     box: Box | None = None,
     widen: bool = True,
     progress: bool = True,
@@ -94,7 +94,7 @@ def tune(
         seed: of the training scenarios and of the search.
         episodes: training episodes that every candidate plays.
         candidates: population size per level.
-        generations: generations of each search; it ends earlier if the population has converged.
+        generations: generations of the search, fewer if the population converges; each widened box adds up to half.
         box: search range of every level; the rule's own if None.
         widen: widen a box whose bound was hit; False shows what a narrow box does.
         progress: show a progress bar.
@@ -129,11 +129,12 @@ def tune(
         bar.update()
 
     hits: list[str] = []
+    budget = generations
     population: Any = "latinhypercube"
     for attempt in range(1 + WIDENINGS):
         low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
         found = differential_evolution(
-            objective, Bounds(low, high), init=population, popsize=candidates, maxiter=generations, seed=seed + attempt,
+            objective, Bounds(low, high), init=population, popsize=candidates, maxiter=budget, seed=seed + attempt,
             vectorized=True, updating="deferred", polish=False, tol=1e-4, callback=report,
         )  # fmt: skip
         population, at_bound = found.population, widened(box, found.x)
@@ -142,7 +143,8 @@ def tune(
             break
         bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
         box |= at_bound
-        bar.total += generations
+        budget = -(-generations // 2)
+        bar.total += budget
     bar.close()
     seconds = time.perf_counter() - start
     levels, cost = _finalists(env, rule, population[np.argsort(found.population_energies)])
