@@ -16,6 +16,9 @@ from .rollout import rollout
 from .runs import ALGORITHMS, learner, load_policy, preset, run_folder, write_atomically
 
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
+TARGETS = {"divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
+           "meis-nonstationary": 650}  # fmt: skip
+"""Mean test cost, set before any agent of this study was trained, that the better algorithm has to beat."""
 
 
 class Task(NamedTuple):
@@ -47,7 +50,9 @@ def tasks(
     return [Task(env, algo, seed=seed, **same) for env in envs for algo in algos for seed in seeds]
 
 
-def run(todo: Sequence[Task], root: Path, *, jobs: int = -1, episodes: int = TEST_EPISODES) -> pd.DataFrame:
+def run(
+    todo: Sequence[Task], root: Path, *, jobs: int = -1, episodes: int = TEST_EPISODES, progress: bool = True
+) -> pd.DataFrame:
     """Train what is not trained yet, play the test scenarios, and gather everything in one table.
 
     Runs that were stopped are resumed; finished ones are only read. Each task uses one process, or, with A3C, one and
@@ -58,13 +63,14 @@ def run(todo: Sequence[Task], root: Path, *, jobs: int = -1, episodes: int = TES
         root: folder of the runs.
         jobs: tasks at once; -1: one a core.
         episodes: test episodes of each run.
+        progress: show a progress bar.
 
     Returns:
         One row a test episode: ``env``, ``algo``, ``preset``, ``seed``, ``episode`` and the columns of `rollout`.
     """
     work = (delayed(_one)(task, root, episodes) for task in todo)
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
-    return pd.concat(tqdm(done, total=len(todo), desc="study", unit="run"), ignore_index=True)
+    return pd.concat(tqdm(done, total=len(todo), desc="study", unit="run", disable=not progress), ignore_index=True)
 
 
 def _one(task: Task, root: Path, episodes: int) -> pd.DataFrame:
