@@ -7,6 +7,9 @@ labels with units; no titles, since a caption says what to see.
 from __future__ import annotations
 
 import functools
+import inspect
+import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +30,7 @@ GREY = "#666666"
 STYLE: Any = {
     "axes.axisbelow": True, "axes.grid": True, "axes.labelsize": 9, "axes.prop_cycle": plt.cycler(color=COLOURS),
     "axes.spines.right": False, "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 9.5,
-    "figure.constrained_layout.use": True, "figure.dpi": 160, "figure.facecolor": "white", "font.size": 9,
+    "figure.constrained_layout.use": True, "figure.dpi": 130, "figure.facecolor": "white", "font.size": 9,
     "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "legend.fontsize": 8, "legend.frameon": False,
     "lines.linewidth": 1.4, "xtick.labelsize": 8, "ytick.labelsize": 8,
 }  # fmt: skip
@@ -262,14 +265,15 @@ def cost_surface(
         (left, right), (bottom, top) = box
         outline = Rectangle((left, bottom), right - left, top - bottom, fill=False, ec=COLOURS[1], lw=2, ls="--")
         ax.add_patch(outline)
-        ax.annotate(
-            "published search box", (left, top), xytext=(2, 4), textcoords="offset points", color=COLOURS[1], fontsize=8
-        )
+        note = ax.annotate("published search box", (left, top), xytext=(2, 5), textcoords="offset points", fontsize=8)
+        note.set(color="black", bbox={"fc": "white", "ec": "none", "alpha": 0.9, "pad": 1})
     for i, (name, point) in enumerate((points or {}).items()):
         ax.plot(*point, MARKERS[i], color="white", mec="black", ms=8, label=name)
     if points:
         ax.legend(loc="lower right", facecolor="white", framealpha=0.9, frameon=True)
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -332,3 +336,219 @@ def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
     """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``)."""
     shown = {c: values[c].map(("{:" + formats[c] + "}").format) if c in formats else values[c] for c in values}
     return pd.DataFrame(shown, index=values.index)
+
+
+def source(function: Callable[..., object]) -> Any:
+    """The code of a function as it is in `meirl`, without its docstring, which the API reference has."""
+    from IPython.display import Markdown  # a notebook has it
+
+    code = textwrap.dedent(inspect.getsource(function))
+    return Markdown("```python\n" + re.sub(r'\n +"""(?s:.*?)"""', "", code, count=1).strip() + "\n```")
+
+
+def _cost_axis(ax: Axes, unit: str, reference: Mapping[str, float] | None = None) -> None:
+    """A logarithmic axis of costs, with labelled lines to compare with."""
+    for i, (name, cost) in enumerate((reference or {}).items()):
+        ax.axhline(cost, color=COLOURS[6 if i == 0 else 1], ls=LINES[1 + i], lw=1.1, label=name)
+    ax.set(ylabel=f"mean cost of an episode\n[{unit}]", yscale="log")
+    ax.yaxis.set(major_locator=LogLocator(subs=(1, 2, 3, 5, 7)), minor_locator=NullLocator())
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+@_styled
+def curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: tuple[str, str]) -> Figure:
+    """Plot lines by name, each ``(x, y)``."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.9))
+    for i, (name, (x, y)) in enumerate(lines.items()):
+        ax.plot(x, y, color=COLOURS[i], ls=LINES[i % len(LINES)], label=name)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    ax.legend()
+    return figure
+
+
+@_styled
+def surrogate(ratio: np.ndarray, objective: Mapping[str, np.ndarray], clip: float) -> Figure:
+    """Draw PPO's clipped objective of one sample against the probability ratio, one panel a sign of the advantage."""
+    figure, axes = plt.subplots(1, len(objective), figsize=(WIDTH, 2.6), sharex=True)
+    for ax, (name, value) in zip(axes, objective.items(), strict=True):
+        sign = np.sign(value[-1])
+        ax.plot(ratio, sign * ratio, color=GREY, ls=":", label="not clipped")
+        ax.plot(ratio, value, color=COLOURS[0], lw=2, label="clipped")
+        ax.axvspan(1 - clip, 1 + clip, color=COLOURS[4], alpha=0.2, lw=0)
+        ax.plot(1, sign, "o", color=COLOURS[1])
+        ax.set(title=name, xlabel="probability ratio [-]")
+    axes[0].set_ylabel("objective of the sample [-]")
+    axes[0].legend()
+    return figure
+
+
+@_styled
+def shared_luck(before: np.ndarray, after: np.ndarray) -> Figure:
+    """Plot the advantages of copies of one scenario over time, before and after their mean is taken out.
+
+    Args:
+        before: ``(T, copies)``, in reward units.
+        after: the same without luck.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7), sharey=True)
+    for ax, values, name in zip(axes, (before, after), ("as estimated", "without luck"), strict=True):
+        ax.plot(values, color=COLOURS[0], lw=0.8, alpha=0.6)
+        ax.plot(values.mean(1), color=COLOURS[1], ls="--", lw=1.8, label="mean of the copies")
+        ax.set(title=name, xlabel="period")
+    axes[0].set_ylabel("advantage [reward units]")
+    axes[0].legend()
+    return figure
+
+
+@_styled
+def training(history: pd.DataFrame, unit: str, reference: Mapping[str, float]) -> Figure:
+    """Show a training run: validation cost, and what the learner reports about itself.
+
+    Args:
+        history: a `Recorder`'s, one row a validation.
+        unit: of the cost.
+        reference: costs on the same scenarios, drawn as lines.
+    """
+    names = {
+        "kl": "KL divergence\nof an update [nats]", "clip_fraction": "clipped samples\n[share]",
+        "gradient_norm": "gradient norm\nbefore the cap [-]", "entropy": "entropy of\nthe policy [nats]",
+        "explained_variance": "variance explained\nby the critic [share]",
+    }  # fmt: skip
+    names = {key: label for key, label in names.items() if key in history}
+    columns = (len(names) + 1) // 2
+    figure, axes = plt.subplots(3, columns, figsize=(WIDTH, 5.6), sharex=True, height_ratios=(1.7, 1, 1))
+    grid = axes[0, 0].get_gridspec()
+    for ax in axes[0]:
+        ax.remove()
+    cost = figure.add_subplot(grid[0, :])
+    millions = history["steps"] / 1e6
+    cost.plot(millions, history["training_cost"], color=COLOURS[5], lw=1, label="training, actions drawn")
+    cost.plot(millions, history["validation_cost"], "o-", ms=3, color=COLOURS[0], label="validation, deterministic")
+    _cost_axis(cost, unit, reference)
+    cost.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    panels = axes[1:].ravel()
+    for ax, (key, label) in zip(panels, names.items(), strict=False):
+        ax.plot(millions, history[key], ".-", color=COLOURS[0], lw=1)
+        ax.set_ylabel(label)
+    for ax in panels[len(names) :]:
+        ax.remove()
+    figure.supxlabel("environment steps [millions]", fontsize=9)
+    return figure
+
+
+@_styled
+def ordering(seen: Mapping[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, nodes: Mapping[int, str]) -> Figure:
+    """Scatter orders against the echelon inventory position, one column a policy, one row a node.
+
+    Args:
+        seen: positions and orders by policy, each ``(episode, T, N)`` units.
+        mean: demand that the season lets expect, ``(T,)``; the colour.
+        nodes: names of the nodes to show, by index.
+    """
+    figure, axes = plt.subplots(
+        len(nodes), len(seen), figsize=(WIDTH, 2.3 * len(nodes)), sharex="row", sharey="row", squeeze=False
+    )
+    for column, (policy, (position, orders)) in enumerate(seen.items()):
+        axes[0, column].set_title(policy)
+        for row, (node, name) in enumerate(nodes.items()):
+            ax = axes[row, column]
+            colour = np.broadcast_to(mean, position.shape[:2])
+            dots = ax.scatter(position[..., node], orders[..., node], 4, colour, cmap="cividis", rasterized=True)
+            ax.set_xlabel(f"echelon inventory position, {name} [units]")
+            axes[row, 0].set_ylabel(f"order, {name}\n[units a period]")
+    figure.colorbar(dots, ax=axes, label="mean demand of the season\n[units a period and retailer]", aspect=40)
+    return figure
+
+
+@_styled
+def duel(records: Mapping[str, dict[str, np.ndarray]]) -> Figure:
+    """Draw the same episode under several policies: demand, then stock, orders, backlog and cost so far."""
+    figure, axes = plt.subplots(5, 1, figsize=(WIDTH, 6.6), sharex=True)
+    first = next(iter(records.values()))
+    axes[0].plot(first["demand"][0].sum(1), color=COLOURS[6], lw=0.8)
+    axes[0].set_ylabel("demand, retailers\n[units]")
+    for i, (name, record) in enumerate(records.items()):
+        series = {
+            "on hand, warehouse\n[units]": record["on_hand"][0, :, 0],
+            "order, warehouse\n[units]": record["orders"][0, :, 0],
+            "backlog, retailers\n[units]": record["backlog"][0].sum(1),
+            "cost so far\n[units of cost]": record["cost"][0].cumsum(),
+        }
+        for ax, (label, values) in zip(axes[1:], series.items(), strict=True):
+            ax.plot(values, color=COLOURS[i], ls=LINES[i], lw=1, label=name)
+            ax.set_ylabel(label)
+    for ax in axes:
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes[1].legend(ncols=len(records), loc="lower left", bbox_to_anchor=(0, 0.97))
+    axes[-1].set(xlabel="period", xlim=(0, len(first["cost"][0])))
+    figure.align_ylabels()
+    return figure
+
+
+@_styled
+def processes(workers: int = 3) -> Figure:
+    """Draw A3C: the parent process, the shared memory, and the workers with what each of them owns."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9))
+
+    def box(x: float, y: float, width: float, height: float, title: str, lines: str, colour: str) -> None:
+        shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.03", fc="white", ec=colour, lw=1.6)
+        ax.add_patch(shape)
+        ax.text(x + width / 2, y + height - 0.12, title, ha="center", va="center", color=colour, weight="bold")
+        ax.text(x + width / 2, y + (height - 0.2) / 2, lines, ha="center", va="center", fontsize=7)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str, style: str = "-") -> None:
+        ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, color=colour, lw=1.2, ls=style))
+
+    memory = "weights θ\nAdam's mean and square\nscale of the returns, count of updates"
+    box(1.6, 2.9, 3.2, 0.95, "shared memory (no lock)", memory, COLOURS[0])
+    box(5.5, 2.9, 1.4, 0.95, "parent process", "validates,\nwrites checkpoints,\nstops the others", COLOURS[6])
+    width, gap = 1.7, 0.3
+    for rank in range(workers):
+        x = rank * (width + gap)
+        middle = x + width / 2
+        own = "own copy of the network\nown environments\nown random stream\none thread"
+        box(x, 0.2, width, 1.15, f"worker {rank}", own, COLOURS[2])
+        top = 2.0 + 1.2 * (rank - (workers - 1) / 2)
+        arrow((top + 1.1, 2.84), (middle - 0.12, 1.42), COLOURS[0])
+        arrow((middle + 0.12, 1.42), (top + 1.34, 2.84), COLOURS[1])
+        arrow((middle + 0.6, 1.42), (5.75 + 0.3 * rank, 2.84), GREY, ":")
+    keys = {"read the weights": (COLOURS[0], "-"), "apply a gradient": (COLOURS[1], "-"), "report": (GREY, ":")}
+    for name, (colour, style) in keys.items():
+        ax.plot([], [], color=colour, ls=style, label=name)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, 0.98))
+    ax.set(xlim=(-0.1, 7.05), ylim=(0, 4))
+    ax.set_axis_off()
+    return figure
+
+
+@_styled
+def workers(histories: Mapping[str, pd.DataFrame], unit: str, reference: Mapping[str, float]) -> Figure:
+    """Plot learning curves beside each other: against environment steps, and against seconds."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3), sharey=True)
+    for ax, column, scale in zip(axes, ("steps", "seconds"), (1e6, 1), strict=True):
+        for i, (name, history) in enumerate(histories.items()):
+            line = {"color": COLOURS[(0, 2)[i % 2]], "marker": MARKERS[i], "ms": 3, "ls": LINES[i]}
+            ordered = history.sort_values(column)
+            ax.plot(ordered[column] / scale, ordered["validation_cost"], label=name, **line)
+        _cost_axis(ax, unit, reference)
+    axes[0].set(xlabel="environment steps [millions]")
+    axes[1].set(xlabel="time since the first report [seconds]", ylabel=None)
+    axes[0].legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+@_styled
+def learning_curves(history: pd.DataFrame, unit: str, reference: Mapping[str, float]) -> Figure:
+    """Plot the validation cost of several seeds: each thin, their mean thick, the range between them shaded."""
+    by_seed = history.pivot_table(index="steps", columns="seed", values="validation_cost")
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    steps = by_seed.index / 1e6
+    ax.fill_between(
+        steps, by_seed.min(axis=1), by_seed.max(axis=1), color=COLOURS[5], alpha=0.35, lw=0, label="range over seeds"
+    )
+    ax.plot(steps, by_seed, color=COLOURS[0], lw=0.6, alpha=0.6)
+    ax.plot(steps, by_seed.mean(axis=1), color=COLOURS[0], lw=2, label=f"mean of {by_seed.shape[1]} seeds")
+    _cost_axis(ax, unit, reference)
+    ax.set(xlabel="environment steps [millions]")
+    ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure

@@ -1,0 +1,221 @@
+"""The book: pairs in sync, pages made reproducibly, published chapters made from the committed notebooks."""
+
+import re
+import shutil
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from meirl import book
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+PAGES = book.pages(ROOT)
+NOTEBOOK = """\
+---
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+
+# A title
+
+A question.
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+profile = "quick"
+seed = 0
+device = "cpu"
+cell = "default"
+```
+
+```{code-cell} ipython3
+print(profile, seed, cell)
+object()
+```
+"""
+
+
+def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Type, source and tags of every cell, without what making a page adds."""
+    cells = []
+    for cell in notebook.cells:
+        tags = tuple(cell.metadata.get("tags", ()))
+        if "parameters" in tags:
+            tags = ("parameters",)
+        if not set(tags) & {"injected-parameters", "provenance"}:
+            cells.append((cell.cell_type, cell.source, tags))
+    return cells
+
+
+def flat(cells: list[tuple[str, str, tuple[str, ...]]]) -> list[str]:
+    """Sources with neighbouring prose joined: a page splits its title from the text."""
+    text = "\x00".join(("" if kind == "markdown" else "\x01") + source for kind, source, _ in cells)
+    return re.sub(r"\n*\x00(?!\x01)", "\n\n", text).split("\x00")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small project with one notebook and one published page."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "notebooks" / "01-toy.md").write_text(NOTEBOOK, encoding="utf-8")
+    (tmp_path / "book" / "01-toy.ipynb").write_text("published", encoding="utf-8")
+    (tmp_path / "book" / "prose.md").write_text("# Prose\n", encoding="utf-8")
+    (tmp_path / "_config.yml").write_text(
+        "only_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\n", encoding="utf-8"
+    )
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/prose\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_pair_is_in_sync_and_executed(path):
+    source = jupytext.read(path)
+    pair = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert sources(pair) == sources(source), "run `make pairs`"
+    code = [cell for cell in pair.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run `make pairs`"
+    assert [cell.id for cell in pair.cells] == [f"cell-{i:02}" for i in range(len(pair.cells))]
+    assert set(pair.metadata) <= {"jupytext", "kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_has_the_parameters_and_opens_and_closes_as_agreed(path):
+    notebook = jupytext.read(path)
+    (parameters,) = (c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
+    values: dict = {}
+    exec(parameters, values)
+    assert values["profile"] == "quick"
+    assert {"seed", "device"} <= set(values)
+    assert re.search(r"^\*\*.*\?\*\*$", notebook.cells[0].source, re.MULTILINE), "the question in bold"
+    for cell in notebook.cells:
+        if figure := cell.metadata.get("mystnb", {}).get("figure"):
+            assert figure["caption"]
+            assert figure["name"].startswith("fig-")
+            assert cell.metadata["mystnb"]["image"]["alt"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_published_page_comes_from_the_committed_notebook(page):
+    published = nbformat.read(ROOT / "book" / f"{page.name}.ipynb", as_version=4)
+    source = jupytext.read(page.notebook)
+    if page.title:
+        source.cells[0].source = re.sub(r"^# .*", f"# {page.title}", source.cells[0].source)
+    assert flat(sources(published)) == flat(sources(source)), "run `make book PROFILE=full`"
+    (note,) = (c.source for c in published.cells if "provenance" in c.metadata.get("tags", ()))
+    assert "profile `full`" in note
+
+
+def test_the_readme_has_the_table_of_the_first_page():
+    first = nbformat.read(ROOT / "book" / "00-abstract.ipynb", as_version=4)
+    outputs = (output for cell in first.cells if cell.cell_type == "code" for output in cell.outputs)
+    (table,) = (output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {}))
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
+    assert {f"book/{page.name}" for page in PAGES} <= listed
+
+
+def test_quick_and_full_never_touch_each_other(project, monkeypatch):
+    built = []
+    monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
+    published = project / "book" / "01-toy.ipynb"
+    book.make_book(project, "quick", 0, "cpu", (), 1)
+    quick = project / "_build" / "quick" / "source" / "book" / "01-toy.ipynb"
+    assert published.read_text(encoding="utf-8") == "published"
+    before = quick.read_bytes()
+    book.make_book(project, "full", 0, "cpu", (), 1)
+    assert "full 0 default" in published.read_text(encoding="utf-8")
+    assert quick.read_bytes() == before
+    assert built == [
+        (project / "_build" / "quick" / "source", project / "_build" / "quick" / "html"),
+        (project, project / "_build" / "html"),
+    ]
+
+
+def test_executing_twice_gives_the_same_bytes(project):
+    (project / "notebooks" / "01-toy.md").write_text(NOTEBOOK.replace("object()", "1 + 1"), encoding="utf-8")
+    (page,) = book.pages(project)
+    files = []
+    for folder in ("one", "two"):
+        book.execute_page(page, {"profile": "quick", "seed": 3}, project / folder)
+        files.append((project / folder / "01-toy.ipynb").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_page_shows_what_was_used_and_hides_the_defaults(project):
+    page = book.Page("02-own", project / "notebooks" / "01-toy.md", {"cell": "own"}, "A title of its own")
+    book.execute_page(page, {"profile": "quick", "seed": 7, "device": "cpu"}, project)
+    made = nbformat.read(project / "02-own.ipynb", as_version=4)
+    assert made.cells[0].source == "# A title of its own"
+    assert "seed `7`" in made.cells[1].source
+    assert "commit `unknown`" in made.cells[1].source  # a folder that is no checkout
+    assert made.cells[2].source == "A question."
+    tags = {tag: cell for cell in made.cells for tag in cell.metadata.get("tags", ())}
+    assert "default" in tags["remove-cell"].source
+    assert 'cell = "own"' in tags["injected-parameters"].source
+    assert "quick 7 own" in made.cells[-1].outputs[0].text
+
+
+def test_a_failing_cell_leaves_the_old_page_and_says_where(project):
+    (project / "notebooks" / "01-toy.md").write_text(NOTEBOOK.replace("object()", "1 / 0"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"(?s)01-toy\.md.*ZeroDivisionError"):
+        book.execute(book.pages(project), {"profile": "full"}, project / "book", 1)
+    assert [path.name for path in sorted((project / "book").iterdir())] == ["01-toy.ipynb", "prose.md"]
+    assert (project / "book" / "01-toy.ipynb").read_text(encoding="utf-8") == "published"
+
+
+def test_one_notebook_gives_several_pages(project):
+    listed = {"01-toy": [{"page": f"01-toy-{c}", "title": c, "parameters": {"cell": c}} for c in ("a", "b")]}
+    (project / "notebooks" / "pages.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    assert [(p.name, p.title, p.parameters) for p in book.pages(project)] == [
+        ("01-toy-a", "a", {"cell": "a"}),
+        ("01-toy-b", "b", {"cell": "b"}),
+    ]
+    assert [p.name for p in book.pages(project, ["01-toy-b"])] == ["01-toy-b"]
+    book.make_pairs(project, (), 1)
+    assert "quick 0 default" in (project / "notebooks" / "01-toy.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "_config.yml").unlink(), "run this in the project's folder"),
+        (lambda root: (root / "notebooks" / "pages.yaml").write_text("09-none: []"), r"no notebook 09-none\.md"),
+        (lambda root: shutil.rmtree(root / "notebooks"), "run this in the project's folder"),
+    ],
+    ids=["no config", "unknown notebook", "no notebooks"],
+)
+def test_a_wrong_folder_is_refused(project, change, message):
+    change(project)
+    with pytest.raises(ValueError, match=message):
+        book.pages(project)
+
+
+def test_unknown_pages_and_profiles_are_refused(project):
+    with pytest.raises(ValueError, match="no page begins with 99; pages: 01-toy"):
+        book.pages(project, ["99"])
+    with pytest.raises(ValueError, match="profile must be one of quick, full, got 'fast'"):
+        book.make_book(project, "fast", 0, "cpu", (), 1)
+
+
+def test_a_page_with_a_broken_reference_is_refused(project):
+    (project / "book" / "prose.md").write_text("# Prose\n\n{doc}`nowhere`\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="nowhere"):
+        book.build(project, project / "_build" / "html")
+
+
+def test_remote_requests_and_images_without_alt_text_are_found(tmp_path):
+    (tmp_path / "page.html").write_text(
+        '<script src="https://example.org/x.js"></script><img src="a.png"><img src="b.png" alt="b">'
+        '<a href="https://example.org">a link is fine</a><link rel="stylesheet" href="local.css">',
+        encoding="utf-8",
+    )
+    assert book.complaints(tmp_path) == ["page.html: https://example.org/x.js", "page.html: no alt text: a.png"]
