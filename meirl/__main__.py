@@ -46,7 +46,7 @@ def bench(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = 
 def train(
     env: EnvName,
     algo: Annotated[str, typer.Option(help="ppo or a3c")],
-    preset: Annotated[str, typer.Option(help="tuned, published, or a YAML file of your own")] = "tuned",
+    preset: Annotated[str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")] = "tuned",
     observation: Annotated[str, typer.Option(help="full or published")] = "full",
     seed: Annotated[int, typer.Option(help="of weights, scenarios and actions")] = 0,
     steps: Annotated[int | None, typer.Option(help="environment steps; the preset's if not given")] = None,
@@ -134,7 +134,7 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="training seeds of each cell")] = 5,
     algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
     env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
-    preset: Annotated[str, typer.Option(help="tuned, published, or a YAML file of your own")] = "tuned",
+    preset: Annotated[str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")] = "tuned",
     observation: Annotated[str, typer.Option(help="full or published")] = "full",
     jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
     out: Annotated[Path, typer.Option(help="runs go to OUT/<profile>/...")] = Path("runs"),

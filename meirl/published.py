@@ -3,6 +3,8 @@
 Costs are means over test episodes, ``std`` their standard deviation over episodes; MEIS in units of 10,000. One seed.
 """
 
+from typing import Any
+
 import pandas as pd
 
 RESULTS = pd.DataFrame(
@@ -18,6 +20,12 @@ RESULTS = pd.DataFrame(
     ],
 ).T  # fmt: skip
 """One row an environment. ``claimed_percent``: by how much the agent is said to be cheaper than the baseline."""
+
+DEFECTS: dict[str, dict[str, Any]] = {
+    "ppo": {"network": {"defect_no_jacobian": True, "defect_double_tanh": True}, "defect_terminal_horizon": True},
+    "a3c": {"defect_terminal_horizon": True},
+}
+"""Switches that give each learner the faults of the published code; the preset ``as-published`` turns them on."""
 
 S_BIG_S_BOX = {"middle": ((5_000, 20_000), (10_000, 30_000)), "leaf": ((2_000, 10_000), (4_000, 15_000))}
 """Search box of the published (s, S) tuner: ranges of the reorder point and of the order-up-to level, in units."""

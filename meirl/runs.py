@@ -22,10 +22,11 @@ from .collect import LearnerConfig
 from .envs import OBSERVATION_SETS, Env, ObservationSet, load_yaml, make, validated
 from .evaluation import held_out
 from .networks import ActorCritic, Agent
+from .published import DEFECTS
 from .rollout import simulate
 
 ALGORITHMS = ("ppo", "a3c")
-PRESETS = ("tuned", "published")
+PRESETS = ("tuned", "published", "as-published")
 FORMAT = "meirl-checkpoint-1"
 
 
@@ -34,7 +35,8 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
 
     Args:
         algo: ``ppo`` or ``a3c``.
-        name: ``tuned``, ``published`` (every hyperparameter of the study), or a YAML file of your own.
+        name: ``tuned``; ``published``, every hyperparameter of the study; ``as-published``, with its defects too; or
+            a YAML file of your own.
         env: name of the environment; the file's ``per_environment`` section may change keys for it.
         **changes: keys to change; ``network`` may be a mapping of the keys to change in it.
 
@@ -45,14 +47,14 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
         ValueError: if algorithm or preset is unknown or a value is not valid; names the file and the key.
     """
     model = learner(algo).config
-    path = Path(name)
+    path, defects = Path(name), DEFECTS[algo] if name == "as-published" else {}
     if name in PRESETS:
-        path = Path(__file__).parent / "presets" / f"{algo}-{name}.yaml"
+        path = Path(__file__).parent / "presets" / f"{algo}-{name.removeprefix('as-')}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
     values = load_yaml(path)
     special = values.pop("per_environment", {}).get(env, {})
-    for layer in (special, changes):
+    for layer in (special, defects, changes):
         network = {**values.get("network", {}), **layer.get("network", {})}
         values = {**values, **layer, "network": network}
     return validated(model, values, path.name)

@@ -232,8 +232,18 @@ def test_every_preset_is_valid_and_within_the_published_budget(algo, which, name
     assert not [key for key, value in config.model_dump().items() if key.startswith("defect") and value]
 
 
+def test_as_published_is_published_with_its_defects_on():
+    for algo in ("ppo", "a3c"):
+        repaired, faulty = (preset(algo, which, "meis-stationary") for which in ("published", "as-published"))
+        assert faulty.defect_terminal_horizon
+        assert not repaired.defect_terminal_horizon
+        assert repaired.steps == faulty.steps
+    assert faulty.network == repaired.network
+    assert preset("ppo", "as-published", "divergent-stationary").network.defect_double_tanh
+
+
 def test_unknown_presets_and_keys_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, published"):
+    with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, published, as-published"):
         preset("ppo", "best", "meis-stationary")
     with pytest.raises(ValueError, match="unknown algorithm 'dqn': expected one of ppo, a3c"):
         preset("dqn", "tuned", "meis-stationary")

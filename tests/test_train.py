@@ -8,6 +8,7 @@ import sys
 import time
 from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -210,6 +211,31 @@ def test_the_command_line_evaluates_a_run(finished):
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "give either --heuristic NAME or --policy DIR" in refused.stderr
+
+
+def test_tensorboard_gets_every_number_of_the_history(tmp_path, monkeypatch):
+    logged = []
+
+    class Writer:
+        def __init__(self, folder):
+            logged.append(folder)
+
+        def add_scalar(self, key, value, step):
+            logged.append((key, value, step))
+
+        def close(self):
+            logged.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    done = train("ppo", meirl.make("meis-stationary"), small("ppo", steps=1), out=tmp_path, tensorboard=True)
+    row = done.history[0]
+    assert logged == [tmp_path, *((key, value, row["steps"]) for key, value in row.items()), "closed"]
+
+
+def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'meirl\[tensorboard\]'"):
+        train("ppo", meirl.make("meis-stationary"), small("ppo", steps=1), out=tmp_path, tensorboard=True)
 
 
 def test_a_finished_folder_is_not_overwritten(finished):
