@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -31,22 +31,35 @@ def replay(env: EnvName, file: Annotated[Path, typer.Argument(help="a recorded t
 
 
 @app.command()
-def bench(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
-    """Measure environment steps per second on one core: best of several repeats, sampling apart."""
-    from .bench import environment_speed
+def bench(
+    part: Annotated[list[str] | None, typer.Option(help="environment, training or sb3; all if not given")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Measure speed: environments on one core, training with 1 and 2 workers, and PPO against Stable-Baselines3."""
+    from .bench import against_sb3, environment_speed, training_speed
 
-    speed = environment_speed()
+    parts: dict[str, Any] = {"environment": environment_speed, "training": training_speed, "sb3": against_sb3}
+    if unknown := set(part or ()) - parts.keys():
+        raise ValueError(f"unknown part {unknown.pop()!r}: expected one of {', '.join(parts)}")
+    tables = {name: parts[name]() for name in part or parts}
     if as_json:
-        print(json.dumps({"environments": speed.to_dict("records")}, indent=2))
-    else:
-        print(speed.to_string(index=False, float_format="{:,.0f}".format))
+        print(json.dumps({name: table.to_dict("records") for name, table in tables.items()}, indent=2))
+        return
+    for name, table in tables.items():
+        typer.echo(f"{name}\n{table.to_string(index=False, float_format=_number)}\n")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 @app.command()
 def train(
     env: EnvName,
     algo: Annotated[str, typer.Option(help="ppo or a3c")],
-    preset: Annotated[str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")] = "tuned",
+    preset: Annotated[
+        str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")
+    ] = "tuned",
     observation: Annotated[str, typer.Option(help="full or published")] = "full",
     seed: Annotated[int, typer.Option(help="of weights, scenarios and actions")] = 0,
     steps: Annotated[int | None, typer.Option(help="environment steps; the preset's if not given")] = None,
@@ -134,7 +147,9 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="training seeds of each cell")] = 5,
     algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
     env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
-    preset: Annotated[str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")] = "tuned",
+    preset: Annotated[
+        str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")
+    ] = "tuned",
     observation: Annotated[str, typer.Option(help="full or published")] = "full",
     jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
     out: Annotated[Path, typer.Option(help="runs go to OUT/<profile>/...")] = Path("runs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from functools import partial
 
 import pandas as pd
@@ -51,13 +52,16 @@ def environment_speed(
     return pd.DataFrame(rows)
 
 
-def training_speed(names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2), steps: int = 400_000) -> pd.DataFrame:
+def training_speed(
+    names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2), steps: int = 400_000, **changes: Any
+) -> pd.DataFrame:
     """Time training with the tuned presets, validation included, the start of processes excluded.
 
     Args:
         names: environments.
         workers: A3C's numbers of processes.
-        steps: environment steps of each run, at least.
+        steps: environment steps of each run.
+        **changes: of the presets.
 
     Returns:
         One row a run: ``environment``, ``algo``, ``workers`` (1 for PPO) and ``steps_per_second``.
@@ -65,8 +69,8 @@ def training_speed(names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2)
     rows = []
     for name in names:
         for algo, count in [("ppo", 1), *(("a3c", count) for count in workers)]:
-            changes = {"workers": count} if algo == "a3c" else {}
-            config = preset(algo, "tuned", name, steps=steps, evaluations=8, **changes)
+            own = {"steps": steps, "evaluations": 8, **({"workers": count} if algo == "a3c" else {}), **changes}
+            config = preset(algo, "tuned", name, **own)
             history = pd.DataFrame(learner(algo).train(make(name), config, 0, progress=False).history)
             # From the first validation on: before it processes start and libraries load.
             played, seconds = (history[column].iloc[-1] - history[column].iloc[0] for column in ("steps", "seconds"))
@@ -75,12 +79,13 @@ def training_speed(names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2)
     return pd.DataFrame(rows)
 
 
-def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3) -> pd.DataFrame:
+def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3, **changes: Any) -> pd.DataFrame:
     """Time our PPO and Stable-Baselines3's in one run: same network, batches, environments and chain, same core.
 
     Args:
         name: the environment.
         rounds: rollouts with their updates that are timed, after one to warm up.
+        **changes: of the preset.
 
     Returns:
         A row each with ``steps_per_second``, and ours with the ``ratio`` of the two.
@@ -94,7 +99,7 @@ def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3) -> pd.Da
         from .envs.sb3 import InventoryVecEnv
     except ImportError:
         raise ValueError("Stable-Baselines3 is not installed: pip install 'meirl[bench]'") from None
-    config = preset("ppo", "tuned", name, max_kl=1e9)  # so that both do all their passes
+    config = preset("ppo", "tuned", name, max_kl=1e9, **changes)  # so that both do all their passes
     size = config.environments * config.segment
     with _one_core():
         theirs = PPO(

@@ -25,6 +25,17 @@ def test_one_row_for_each_environment_and_batch():
 def test_the_command_prints_a_table_or_json(monkeypatch):
     small = bench.environment_speed(["meis-stationary"], [1], repeats=1)
     monkeypatch.setattr(bench, "environment_speed", lambda: small)
-    printed = CliRunner().invoke(app, ["bench", "--json"])
-    assert json.loads(printed.stdout)["environments"][0]["environment"] == "meis-stationary"
-    assert "steps_per_second" in CliRunner().invoke(app, ["bench"]).stdout
+    printed = CliRunner().invoke(app, ["bench", "--part", "environment", "--json"])
+    assert json.loads(printed.stdout)["environment"][0]["environment"] == "meis-stationary"
+    assert "steps_per_second" in CliRunner().invoke(app, ["bench", "--part", "environment"]).stdout
+    refused = CliRunner().invoke(app, ["bench", "--part", "speed"])
+    assert "unknown part 'speed'" in str(refused.exception)
+
+
+def test_both_ppos_are_timed_and_training_speed_has_a_row_a_run():
+    small = {"environments": 8, "copies": 1, "validation_episodes": 2}
+    table = bench.against_sb3("meis-stationary", rounds=1, segment=8, minibatch=32, **small)
+    assert table["ratio"].tolist() == [1.0, table["steps_per_second"][1] / table["steps_per_second"][0]]
+    speed = bench.training_speed(["meis-stationary"], workers=[1], steps=4 * 8 * 365, **small)
+    assert speed["algo"].tolist() == ["ppo", "a3c"]
+    assert (speed["steps_per_second"] > 0).all()
