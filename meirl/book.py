@@ -181,6 +181,8 @@ def describe(notebook: NotebookNode, page: Page, given: dict[str, Any]) -> None:
             cell.metadata["tags"] = [*tags, "remove-cell"]
         if "injected-parameters" in tags:
             cell.source = cell.source.replace("# Parameters", "# The parameters of this page")
+        if page.name != page.notebook.stem and (figure := cell.metadata.get("mystnb", {}).get("figure")):
+            figure["name"] += f"-{page.name}"  # one notebook gives several pages: the book wants each name once
     title, *rest = notebook.cells[0].source.split("\n", 1)
     if page.title:
         title = f"# {page.title}"

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from .collect import LearnerConfig
 from .envs import Env, Scenario
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -415,8 +416,11 @@ def training(history: pd.DataFrame, unit: str, reference: Mapping[str, float]) -
         "explained_variance": "variance explained\nby the critic [share]",
     }  # fmt: skip
     names = {key: label for key, label in names.items() if key in history}
-    columns = (len(names) + 1) // 2
-    figure, axes = plt.subplots(3, columns, figsize=(WIDTH, 5.6), sharex=True, height_ratios=(1.7, 1, 1))
+    columns = 3 if len(names) == 3 else 2
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        1 + rows, columns, figsize=(WIDTH, 3 + 1.3 * rows), sharex=True, height_ratios=(1.7, *[1] * rows)
+    )
     grid = axes[0, 0].get_gridspec()
     for ax in axes[0]:
         ax.remove()
@@ -454,7 +458,7 @@ def ordering(seen: Mapping[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray
             ax = axes[row, column]
             colour = np.broadcast_to(mean, position.shape[:2])
             dots = ax.scatter(position[..., node], orders[..., node], 4, colour, cmap="cividis", rasterized=True)
-            ax.set_xlabel(f"echelon inventory position, {name} [units]")
+            ax.set_xlabel(f"echelon inventory position,\n{name} [units]")
             axes[row, 0].set_ylabel(f"order, {name}\n[units a period]")
     figure.colorbar(dots, ax=axes, label="mean demand of the season\n[units a period and retailer]", aspect=40)
     return figure
@@ -466,12 +470,12 @@ def duel(records: Mapping[str, dict[str, np.ndarray]]) -> Figure:
     figure, axes = plt.subplots(5, 1, figsize=(WIDTH, 6.6), sharex=True)
     first = next(iter(records.values()))
     axes[0].plot(first["demand"][0].sum(1), color=COLOURS[6], lw=0.8)
-    axes[0].set_ylabel("demand, retailers\n[units]")
+    axes[0].set_ylabel("demand\n[units]")
     for i, (name, record) in enumerate(records.items()):
         series = {
-            "on hand, warehouse\n[units]": record["on_hand"][0, :, 0],
-            "order, warehouse\n[units]": record["orders"][0, :, 0],
-            "backlog, retailers\n[units]": record["backlog"][0].sum(1),
+            "warehouse stock\n[units]": record["on_hand"][0, :, 0],
+            "warehouse order\n[units]": record["orders"][0, :, 0],
+            "backlog\n[units]": record["backlog"][0].sum(1),
             "cost so far\n[units of cost]": record["cost"][0].cumsum(),
         }
         for ax, (label, values) in zip(axes[1:], series.items(), strict=True):
@@ -533,7 +537,7 @@ def workers(histories: Mapping[str, pd.DataFrame], unit: str, reference: Mapping
         _cost_axis(ax, unit, reference)
     axes[0].set(xlabel="environment steps [millions]")
     axes[1].set(xlabel="time since the first report [seconds]", ylabel=None)
-    axes[0].legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside upper left")
     return figure
 
 
@@ -552,3 +556,14 @@ def learning_curves(history: pd.DataFrame, unit: str, reference: Mapping[str, fl
     ax.set(xlabel="environment steps [millions]")
     ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
+
+
+def settings(config: LearnerConfig) -> pd.DataFrame:
+    """The hyperparameters of a learner: value and meaning of each. Defects that are off are left out."""
+    rows = {}
+    for prefix, model in (("", config), ("network: ", config.network)):
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            if name != "network" and not (name.startswith("defect") and not value):
+                rows[prefix + name] = {"value": str(value), "meaning": field.description or ""}
+    return pd.DataFrame(rows).T

@@ -119,7 +119,9 @@ def test_the_readme_has_the_table_of_the_first_page():
 
 def test_every_page_is_in_the_table_of_contents():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    sections = [section for chapter in chapters for section in chapter.get("sections", ())]
+    listed = {toc["root"], *(entry["file"] for entry in chapters + sections)}
     assert {f"book/{page.name}" for page in PAGES} <= listed
 
 
@@ -162,6 +164,17 @@ def test_page_shows_what_was_used_and_hides_the_defaults(project):
     assert "default" in tags["remove-cell"].source
     assert 'cell = "own"' in tags["injected-parameters"].source
     assert "quick 7 own" in made.cells[-1].outputs[0].text
+
+
+def test_pages_of_one_notebook_have_figures_of_their_own(project):
+    figure = "```{code-cell} ipython3\n---\nmystnb: {figure: {caption: Dots., name: fig-dots}}\n---\nprint("
+    text = NOTEBOOK.replace("```{code-cell} ipython3\nprint(", figure)
+    (project / "notebooks" / "01-toy.md").write_text(text, encoding="utf-8")
+    for name, expected in (("01-toy", "fig-dots"), ("01-other", "fig-dots-01-other")):
+        page = book.Page(name, project / "notebooks" / "01-toy.md", {}, None)
+        book.execute_page(page, {"profile": "quick"}, project)
+        cells = nbformat.read(project / f"{name}.ipynb", as_version=4).cells
+        assert [c.metadata["mystnb"]["figure"]["name"] for c in cells if "mystnb" in c.metadata] == [expected]
 
 
 def test_a_failing_cell_leaves_the_old_page_and_says_where(project):
