@@ -22,7 +22,18 @@ CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitl
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 PIP = next(entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIREMENTS = [Requirement(r) for r in [*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]]]
+
+
+def required(lines: list[str]) -> list[Requirement]:
+    """Requirements, with the project's own extras resolved."""
+    found = []
+    for requirement in map(Requirement, lines):
+        own = [line for extra in requirement.extras for line in EXTRAS[extra]]
+        found += required(own) if requirement.name == PROJECT["name"] else [requirement]
+    return found
+
+
+REQUIREMENTS = required([*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]])
 
 
 def test_conda_environment_has_the_versions_of_the_constraints():
