@@ -558,12 +558,14 @@ def learning_curves(history: pd.DataFrame, unit: str, reference: Mapping[str, fl
     return figure
 
 
-def settings(config: LearnerConfig) -> pd.DataFrame:
-    """The hyperparameters of a learner: value and meaning of each. Defects that are off are left out."""
-    rows = {}
+def settings(config: LearnerConfig) -> Any:
+    """A table of a learner's hyperparameters: value and meaning of each. Defects that are off are left out."""
+    from IPython.display import Markdown  # a notebook has it
+
+    rows = ["| hyperparameter | value | meaning |", "|---|---|---|"]
     for prefix, model in (("", config), ("network: ", config.network)):
         for name, field in type(model).model_fields.items():
             value = getattr(model, name)
             if name != "network" and not (name.startswith("defect") and not value):
-                rows[prefix + name] = {"value": str(value), "meaning": field.description or ""}
-    return pd.DataFrame(rows).T
+                rows.append(f"| {prefix}`{name}` | {value} | {field.description or ''} |")
+    return Markdown("\n".join(rows))
