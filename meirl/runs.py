@@ -60,6 +60,10 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     return validated(model, values, path.name)
 
 
+class OtherRunError(ValueError):
+    """The folder holds another run: one with another configuration, environment or seed."""
+
+
 class Learner(NamedTuple):
     """An algorithm: the model of its configuration and its ``train(env, config, seed, out, ...)``."""
 
@@ -133,7 +137,10 @@ class Recorder:
         saved = load_checkpoint(self.out / "checkpoint.pt")
         for key, expected in self.identity().items():
             if saved.get(key) != expected:
-                raise ValueError(f"{self.out / 'checkpoint.pt'}: cannot resume: its {key} differs from this run's")
+                path = self.out / "checkpoint.pt"
+                raise OtherRunError(
+                    f"{path}: cannot resume: its {key} differs from this run's; delete the folder or choose another"
+                )
         self.network.load_state_dict(saved["network"])
         self.best, self.best_cost, self.history = saved["best"], saved["best_cost"], saved["history"]
         self._seconds, self.steps = saved["seconds"], saved["steps"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from tqdm import tqdm
 from .envs import NAMES, ObservationSet, make
 from .evaluation import TEST_EPISODES, held_out
 from .rollout import rollout
-from .runs import ALGORITHMS, learner, load_policy, preset, run_folder, write_atomically
+from .runs import ALGORITHMS, OtherRunError, learner, load_policy, preset, run_folder, write_atomically
 
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
 TARGETS = {"divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
@@ -78,7 +80,14 @@ def _one(task: Task, root: Path, episodes: int) -> pd.DataFrame:
     folder = task.folder(root)
     config = preset(task.algo, task.preset, task.env, **task.changes)
     env = make(task.env, observation=task.observation)
-    learner(task.algo).train(env, config, task.seed, folder, resume=True, progress=False)
+    train = partial(learner(task.algo).train, env, config, task.seed, folder, resume=True, progress=False)
+    try:
+        train()
+    except OtherRunError:
+        if not task.changes:
+            raise
+        shutil.rmtree(folder)  # a shortened run of an older preset: cheap to repeat
+        train()
     table = _tested(folder, episodes)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)

@@ -144,7 +144,7 @@ def tune(
         bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
         box |= at_bound
         budget = -(-generations // 2)
-        bar.total += budget
+        bar.total = (bar.total or 0) + budget
     bar.close()
     seconds = time.perf_counter() - start
     levels, cost = _finalists(env, rule, population[np.argsort(found.population_energies)])

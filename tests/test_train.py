@@ -16,7 +16,8 @@ import torch
 from toys import Aim, Failing, Match, toy
 
 import meirl
-from meirl.runs import learner, load_checkpoint, load_policy, preset, run_folder
+from meirl import study
+from meirl.runs import OtherRunError, learner, load_checkpoint, load_policy, preset, run_folder
 
 SMALL = {"steps": 8 * 365 * 6, "environments": 8, "evaluations": 6, "validation_episodes": 8}
 
@@ -285,3 +286,14 @@ def test_a_policy_for_another_chain_or_observation_is_refused(finished):
 def test_a3c_refuses_other_devices_than_the_cpu():
     with pytest.raises(ValueError, match="device='cpu'"):
         train("a3c", meirl.make("meis-stationary", device="meta"), small("a3c"))
+
+
+def test_a_shortened_study_run_of_an_older_preset_is_repeated_and_a_full_one_is_refused(tmp_path):
+    short = {"steps": 1, "environments": 8, "copies": 1, "evaluations": 1, "validation_episodes": 4}
+    old, new = (study.Task("meis-stationary", "ppo", changes={**short, "clip": clip}) for clip in (0.1, 0.3))
+    for task in (old, new):
+        study.run([task], tmp_path, jobs=1, episodes=4, progress=False)
+    saved = load_checkpoint(new.folder(tmp_path) / "checkpoint.pt")
+    assert json.loads(saved["config"])["clip"] == 0.3
+    with pytest.raises(OtherRunError, match="its config differs"):
+        study.run([study.Task("meis-stationary", "ppo")], tmp_path, jobs=1, episodes=4, progress=False)
