@@ -19,7 +19,8 @@ import meirl
 from meirl import study
 from meirl.runs import OtherRunError, learner, load_checkpoint, load_policy, preset, run_folder
 
-SMALL = {"steps": 8 * 365 * 6, "environments": 8, "evaluations": 6, "validation_episodes": 8}
+ROUND = 8 * 365  # environment steps
+SMALL = {"steps": 12 * ROUND, "environments": 8, "evaluations": 12, "validation_episodes": 8}
 
 
 def small(algo: str, **changes):
@@ -42,9 +43,8 @@ def test_gaussian_policy_learns_a_known_optimum(algo):
     changes = {"steps": 64 * 32 * rounds, "environments": 64, "segment": 16, "learning_rate": 0.005, "evaluations": 3}
     network = {"log_std": -0.5, "order_up_to": None}
     config = preset(algo, "tuned", "divergent-stationary", **changes, discount=0.5, network=network)
-    first = train(algo, env, config.model_copy(update={"steps": 64 * 32}))
     done = train(algo, env, config)
-    assert done.best_cost < 0.12 * first.best_cost
+    assert done.best_cost < 0.5 * 1000 * 32, "on average half a unit off; the optimum is 0, the start about 4"
     orders = env.orders(done.policy(env.observe(env.reset(1), 0)))
     assert orders.flatten().tolist() == pytest.approx([10.0] * 4, abs=1.0)
 
@@ -59,7 +59,7 @@ def test_categorical_policy_learns_a_known_optimum(algo):
 
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
 def test_same_seed_same_result(algo):
-    env, config = meirl.make("meis-stationary"), small(algo, steps=8 * 365 * 2)
+    env, config = meirl.make("meis-stationary"), small(algo, steps=2 * ROUND)
     runs = [train(algo, env, config, seed) for seed in (3, 3, 4)]
     assert same(runs[0].best, runs[1].best)
     assert not same(runs[0].best, runs[2].best)
@@ -118,7 +118,7 @@ def test_a_killed_run_resumes_to_the_same_result(algo, tmp_path):
     workers = children_of(process.pid)
     process.kill()  # SIGKILL
     process.wait()
-    assert load_checkpoint(run / "checkpoint.pt")["steps"] < 8 * 365 * 6, "killed too late to test anything"
+    assert load_checkpoint(run / "checkpoint.pt")["steps"] < 12 * ROUND, "killed too late to test anything"
     wait_until(lambda: not any(running(pid) for pid in workers))  # orphans stop by themselves
     subprocess.run(command(algo, killed, "--resume"), check=True, capture_output=True)
     first, second = (
@@ -141,7 +141,9 @@ def test_a_worker_that_raises_ends_the_run_with_its_traceback(tmp_path):
 
 @needs_posix
 def test_a_worker_that_is_killed_ends_the_run(tmp_path):
-    process = subprocess.Popen(command("a3c", tmp_path, "--workers", "2"), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("a3c", tmp_path, "--workers", "2", "--steps", str(100 * ROUND)), stderr=subprocess.PIPE, text=True
+    )
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
     wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
     workers = [pid for pid in children_of(process.pid) if "spawn_main" in _command_line(pid)]
@@ -157,7 +159,9 @@ def test_a_worker_that_is_killed_ends_the_run(tmp_path):
 @needs_posix
 def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
     process = subprocess.Popen(
-        command("a3c", tmp_path, "--workers", "2"), stderr=subprocess.PIPE, start_new_session=True
+        command("a3c", tmp_path, "--workers", "2", "--steps", str(100 * ROUND)),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
     wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
@@ -175,7 +179,7 @@ def _command_line(pid: int) -> str:
 
 def test_two_workers_learn_and_leave_nothing_behind(tmp_path):
     done = train("a3c", meirl.make("meis-stationary"), small("a3c", workers=2), out=tmp_path / "run")
-    assert done.history[-1]["steps"] == 8 * 365 * 6
+    assert done.history[-1]["steps"] == 12 * ROUND
     assert not active_children()
 
 
@@ -189,7 +193,7 @@ def finished(tmp_path_factory):
 def test_a_run_keeps_what_made_it(finished):
     manifest = json.loads((finished / "manifest.json").read_text())
     assert {"commit", "torch", "device", "seconds", "steps", "seed", "machine", "finished"} <= manifest.keys()
-    assert manifest["steps"] == 8 * 365
+    assert manifest["steps"] == ROUND
     assert {"kl", "clip_fraction", "explained_variance", "entropy"} <= set(
         pd.read_csv(finished / "history.csv").columns
     )
