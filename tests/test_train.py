@@ -174,7 +174,9 @@ def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
 
 
 def _command_line(pid: int) -> str:
-    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def test_two_workers_learn_and_leave_nothing_behind(tmp_path):
