@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import gymnasium
 import pandas as pd
 import torch
 
 from . import ppo
 from .collect import Collector, new_network
 from .envs import NAMES, Env, make
+from .networks import ACTIVATIONS
+from .ppo import PPOConfig
 from .runs import learner, preset
 
 TARGETS = {1: 8_000, 1_024: 1_500_000}  # environment steps a second on one core, by batch size
@@ -53,9 +56,9 @@ def environment_speed(
 
 
 def training_speed(
-    names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2), steps: int = 400_000, **changes: Any
+    names: Sequence[str] = NAMES, workers: Sequence[int] = (1, 2), steps: int = 640_000, **changes: Any
 ) -> pd.DataFrame:
-    """Time training with the tuned presets, validation included, the start of processes excluded.
+    """Time training with the tuned presets, validation at its usual rhythm included, the start of processes excluded.
 
     Args:
         names: environments.
@@ -69,7 +72,7 @@ def training_speed(
     rows = []
     for name in names:
         for algo, count in [("ppo", 1), *(("a3c", count) for count in workers)]:
-            own = {"steps": steps, "evaluations": 8, **({"workers": count} if algo == "a3c" else {}), **changes}
+            own = {"steps": steps, "evaluations": 5, **({"workers": count} if algo == "a3c" else {}), **changes}
             config = preset(algo, "tuned", name, **own)
             history = pd.DataFrame(learner(algo).train(make(name), config, 0, progress=False).history)
             # From the first validation on: before it processes start and libraries load.
@@ -82,49 +85,68 @@ def training_speed(
 def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3, **changes: Any) -> pd.DataFrame:
     """Time our PPO and Stable-Baselines3's in one run: same network, batches, environments and chain, same core.
 
+    Stable-Baselines3 is timed twice: as anyone would use it, on that many single Gymnasium environments
+    (``DummyVecEnv``), and on `meirl.envs.sb3.InventoryVecEnv`, which steps them as one batch.
+
     Args:
         name: the environment.
         rounds: rollouts with their updates that are timed, after one to warm up.
         **changes: of the preset.
 
     Returns:
-        A row each with ``steps_per_second``, and ours with the ``ratio`` of the two.
+        A row each with ``steps_per_second`` and how many times as fast ours is, ``ours_times``.
 
     Raises:
         ValueError: if Stable-Baselines3 is not installed.
     """
     try:
-        from stable_baselines3 import PPO
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
         from .envs.sb3 import InventoryVecEnv
     except ImportError:
         raise ValueError("Stable-Baselines3 is not installed: pip install 'meirl[bench]'") from None
-    config = preset("ppo", "tuned", name, max_kl=1e9, **changes)  # so that both do all their passes
-    size = config.environments * config.segment
+    config = preset("ppo", "tuned", name, max_kl=1e9, **changes)  # so that all do all their passes
+    single: list[Callable[[], Any]] = [partial(gymnasium.make, f"meirl/{name}-v0")] * config.environments
+    environments: dict[str, Callable[[], VecEnv]] = {
+        "Stable-Baselines3 PPO, Gymnasium environments": lambda: DummyVecEnv(single),
+        "Stable-Baselines3 PPO, batched environment": lambda: InventoryVecEnv(name, config.environments),
+    }
     with _one_core():
-        theirs = PPO(
-            "MlpPolicy", InventoryVecEnv(name, config.environments), n_steps=config.segment, device="cpu", seed=0,
-            batch_size=config.minibatch, n_epochs=config.epochs,
-            policy_kwargs={"net_arch": list(config.network.hidden)},
-        )  # fmt: skip
-        theirs.learn(size)
-        start = time.perf_counter()
-        theirs.learn(rounds * size, reset_num_timesteps=False)
-        sb3 = rounds * size / (time.perf_counter() - start)
-        env = make(name)
-        network = new_network(env, config.network, 0)
-        optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        collector = Collector(env, config, network, 0)
-        for i in range(rounds + 1):
-            if i == 1:
-                start = time.perf_counter()
-            if collector.period + config.segment > env.horizon:
-                collector.start()
-            segment = collector.collect(config.segment)
-            ppo.update(network, optimiser, segment, config, collector.generator, config.entropy)
-        ours = rounds * size / (time.perf_counter() - start)
-    rows = [("Stable-Baselines3 PPO", sb3, 1.0), ("meirl PPO", ours, ours / sb3)]
-    return pd.DataFrame(rows, columns=["learner", "steps_per_second", "ratio"]).assign(environment=name)
+        speed = {label: _sb3_speed(create(), config, rounds) for label, create in environments.items()}
+        speed["meirl PPO"] = _ppo_speed(make(name), config, rounds)
+    table = pd.DataFrame(speed.items(), columns=["learner", "steps_per_second"]).assign(environment=name)
+    return table.assign(ours_times=speed["meirl PPO"] / table["steps_per_second"])
+
+
+def _sb3_speed(environments: Any, config: PPOConfig, rounds: int) -> float:
+    """Environment steps a second of Stable-Baselines3's PPO, after one rollout to warm up."""
+    from stable_baselines3 import PPO
+
+    network = {"net_arch": list(config.network.hidden), "activation_fn": ACTIVATIONS[config.network.activation]}
+    agent = PPO(
+        "MlpPolicy", environments, n_steps=config.segment, batch_size=config.minibatch, n_epochs=config.epochs,
+        policy_kwargs=network, device="cpu", seed=0,
+    )  # fmt: skip
+    size = config.environments * config.segment
+    agent.learn(size)
+    start = time.perf_counter()
+    agent.learn(rounds * size, reset_num_timesteps=False)
+    return rounds * size / (time.perf_counter() - start)
+
+
+def _ppo_speed(env: Env, config: PPOConfig, rounds: int) -> float:
+    """Environment steps a second of our PPO, after one rollout to warm up."""
+    network = new_network(env, config.network, 0)
+    optimiser = ppo.new_optimiser(network, config)
+    collector = Collector(env, config, network, 0)
+    for i in range(rounds + 1):
+        if i == 1:
+            start = time.perf_counter()
+        if collector.period + config.segment > env.horizon:
+            collector.start()
+        segment = collector.collect(config.segment)
+        ppo.update(network, optimiser, segment, config, collector.generator, config.entropy)
+    return rounds * config.environments * config.segment / (time.perf_counter() - start)
 
 
 def _episode(env: Env, batch: int) -> Callable[[], object]:

@@ -55,7 +55,7 @@ def train(
     """
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     network = new_network(env, config.network, seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5)
+    optimiser = new_optimiser(network, config)
     recorder = Recorder(
         env, "ppo", config, seed, network, out, resume=resume, progress=progress, tensorboard=tensorboard
     )
@@ -82,6 +82,11 @@ def train(
     return recorder.finish()
 
 
+def new_optimiser(network: ActorCritic, config: PPOConfig) -> torch.optim.Optimizer:
+    """Adam; fused, as its loop over tensors is felt with networks this small."""
+    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+
+
 def update(
     network: ActorCritic, optimiser: torch.optim.Optimizer, segment: Segment, config: PPOConfig,
     generator: torch.Generator, entropy_weight: float,
@@ -97,28 +102,30 @@ def update(
         network.update_return_scale(returns)
         advantage = without_luck(advantage, config.copies)
         old_log_prob = network.log_prob(segment.head, segment.draw)
-    vector, draw = segment.vector[:-1].flatten(0, 1), segment.draw.flatten(0, 1)
-    advantage, returns, old_log_prob = advantage.flatten(), returns.flatten(), old_log_prob.flatten()
-    size, sums, count = len(returns), torch.zeros(4), 0
+    data = (segment.vector[:-1].flatten(0, 1), segment.draw.flatten(0, 1), advantage.flatten(), returns.flatten(),
+            old_log_prob.flatten())  # fmt: skip
+    sums, count = torch.zeros(4), 0
     for _ in range(config.epochs):
-        order = torch.randperm(size, generator=generator, device=returns.device)
-        for batch in order.split(config.minibatch):
-            head = network.head(vector[batch])
-            log_ratio = network.log_prob(head, draw[batch]) - old_log_prob[batch]
-            scaled = normalised(advantage[batch]) if config.normalise_advantages else advantage[batch]
-            policy_loss = clipped_surrogate(log_ratio, scaled, config.clip)
-            error = (network.value(vector[batch]) - returns[batch]) / network.return_std
+        order = torch.randperm(returns.numel(), generator=generator, device=returns.device)
+        shuffled = [tensor.index_select(0, order).split(config.minibatch) for tensor in data]
+        for vector, draw, weight, target, old in zip(*shuffled, strict=True):
+            head = network.head(vector)
+            log_ratio = network.log_prob(head, draw) - old
+            weight = normalised(weight) if config.normalise_advantages else weight
+            error = ((network.value(vector) - target) / network.return_std).square().mean()
             entropy = network.entropy(head).mean()
-            loss = policy_loss + config.value_weight * error.square().mean() - entropy_weight * entropy
+            policy_loss = clipped_surrogate(log_ratio, weight, config.clip)
+            loss = policy_loss + config.value_weight * error - entropy_weight * entropy
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
             optimiser.step()
             with torch.no_grad():
-                kl = (log_ratio.exp() - 1 - log_ratio).mean()  # Schulman's low-variance estimate, never negative
-                clipped = ((log_ratio.exp() - 1).abs() > config.clip).float().mean()
-                sums, count = sums + torch.stack([kl, clipped, entropy, error.square().mean()]).cpu(), count + 1
+                step = log_ratio.expm1()  # the probability ratio - 1
+                kl = (step - log_ratio).mean()  # Schulman's low-variance estimate, never negative
+                clipped = (step.abs() > config.clip).float().mean()
+                sums, count = sums + torch.stack([kl, clipped, entropy, error]).cpu(), count + 1
         if kl > config.max_kl:
             break
     means = dict(zip(("kl", "clip_fraction", "entropy", "value_loss"), (sums / count).tolist(), strict=True))
-    return means | {"explained_variance": explained_variance(value[:-1].flatten(), returns)}
+    return means | {"explained_variance": explained_variance(value[:-1], returns)}
