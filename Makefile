@@ -5,7 +5,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book html pairs test lint unit clean
+.PHONY: help book html pdf pairs test lint unit clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ book: $(VENV)/installed  ## execute the notebooks and build the book (PROFILE=qu
 
 html: $(VENV)/installed  ## build what is committed under book/, execute nothing
 	@$(PY) -m meirl book --html
+
+pdf: $(VENV)/installed  ## print what is committed under book/ as one PDF (needs Chromium, Chrome or Edge)
+	@$(PY) -m meirl book --pdf
 
 pairs: $(VENV)/installed  ## execute notebooks/*.md into their .ipynb twins, the reference of the tests
 	@$(PY) -m meirl book --pairs

@@ -196,13 +196,17 @@ def book(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="execute notebooks/*.md into their .ipynb, build nothing")
     ] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="execute nothing, print what is committed as one PDF")] = False,
 ) -> None:
     """Execute the notebooks and build the book."""
     from . import book as maker
+    from .pdf import make_pdf
 
     root, jobs = Path.cwd(), jobs or os.cpu_count() or 1
     if pairs:
         maker.make_pairs(root, only or (), jobs)
+    elif pdf:
+        typer.echo(f"open {make_pdf(root)}")
     elif html:
         typer.echo(f"open {maker.build(root, root / '_build' / 'html')}")
     else:

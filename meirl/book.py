@@ -232,21 +232,26 @@ def build(source: Path, html: Path) -> Path:
     Raises:
         ValueError: if the build has a warning or an error; the message has them.
     """
-    # --all: an incremental build keeps old glued numbers without a word.
-    options = ["--all", "-W", "-n", "--keep-going", "-q"]
-    program = "from jupyter_book.cli.main import main; main()"
     print(f"building {html}", flush=True)
-    command = [sys.executable, "-c", program, "build", str(source), *options]
-    done = subprocess.run(command, check=False, text=True, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
-    if done.returncode:
-        raise ValueError(f"the book has warnings or errors:\n{done.stdout}")
-    built = source / "_build" / "html"
+    built = render(source, "html")
     if found := complaints(built):
         raise ValueError("\n".join(["pages ask other hosts for something, or show an image without alt text:", *found]))
     if built != html:
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
     return html / "index.html"
+
+
+def render(source: Path, builder: Literal["html", "singlehtml"]) -> Path:
+    """Run Jupyter Book on a folder, every warning an error; return where it put the pages."""
+    # --all: an incremental build keeps old glued numbers without a word.
+    options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(source), *options]
+    done = subprocess.run(command, check=False, text=True, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise ValueError(f"the book has warnings or errors:\n{done.stdout}")
+    return source / "_build" / builder
 
 
 def complaints(html: Path) -> list[str]:

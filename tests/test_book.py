@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from meirl import book
+from meirl import book, pdf
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
@@ -232,3 +232,29 @@ def test_remote_requests_and_images_without_alt_text_are_found(tmp_path):
         encoding="utf-8",
     )
     assert book.complaints(tmp_path) == ["page.html: https://example.org/x.js", "page.html: no alt text: a.png"]
+
+
+def test_without_a_browser_the_pdf_says_what_to_install(project, monkeypatch):
+    monkeypatch.setattr(pdf, "_usual_places", lambda: iter([project / "no-browser-here"]))
+    monkeypatch.delenv("CHROME_PATH", raising=False)
+    with pytest.raises(ValueError, match="Install Chromium"):
+        pdf.make_pdf(project)
+    monkeypatch.setenv("CHROME_PATH", "nowhere")
+    with pytest.raises(ValueError, match="CHROME_PATH must be the file of a Chromium-based browser, got 'nowhere'"):
+        pdf.make_pdf(project)
+
+
+def test_the_pdf_has_every_page_and_links_to_no_file(project):
+    try:
+        pdf.browser()
+    except ValueError as error:
+        pytest.skip(str(error))
+    (project / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/prose\nchapters: [{file: book/two}]\n", encoding="utf-8"
+    )
+    (project / "book" / "prose.md").write_text("# Prose\n\n[on](two.md)\n", encoding="utf-8")
+    (project / "book" / "two.md").write_text("(here)=\n# Two\n\n[back](here)\n", encoding="utf-8")
+    printed = pdf.make_pdf(project).read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert b"/Title (Two)" in printed  # a bookmark
+    assert b"file://" not in printed
