@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,9 @@ from .envs import load_yaml
 
 Profile = Literal["quick", "full"]
 PROFILES = ("quick", "full")
+FIRST_PAGE = "00-abstract"
+EVIDENCE_BEGINS = "<!-- evidence: the table of the book's first page, compared by a test -->"
+EVIDENCE_ENDS = "<!-- end of evidence -->"
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 
 
@@ -98,8 +102,31 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
     source = root if profile == "full" else stage(root)
-    execute(pages(root, only), {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
+    chosen = pages(root, only)
+    execute(chosen, {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
+    if profile == "full" and FIRST_PAGE in {page.name for page in chosen}:
+        copy_evidence(root)
     return build(source, root / "_build" / ("html" if profile == "full" else "quick/html"))
+
+
+def evidence(root: Path) -> tuple[str, bytes]:
+    """The table (Markdown) and the figure (PNG) of the published first page."""
+    page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
+    shown = [o.data for cell in page.cells for o in cell.get("outputs", ()) if o.output_type == "execute_result"]
+    (table,) = (data["text/markdown"] for data in shown if "text/markdown" in data)
+    (figure,) = (data["image/png"] for data in shown if "image/png" in data)
+    return table, b64decode(figure)
+
+
+def copy_evidence(root: Path) -> None:
+    """Give README the table and the figure of the first page, so that both come from the same run."""
+    table, figure = evidence(root)
+    (root / "book" / "_static" / "evidence.png").write_bytes(figure)
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(EVIDENCE_BEGINS, 1)
+    after = rest.split(EVIDENCE_ENDS, 1)[1]
+    readme.write_text(f"{before}{EVIDENCE_BEGINS}\n\n{table}\n\n{EVIDENCE_ENDS}{after}", encoding="utf-8", newline="\n")
 
 
 def stage(root: Path) -> Path:
