@@ -569,3 +569,145 @@ def settings(config: LearnerConfig) -> Any:
             if name != "network" and not (name.startswith("defect") and not value):
                 rows.append(f"| {prefix}`{name}` | {value} | {field.description or ''} |")
     return Markdown("\n".join(rows))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Threats to validity
+
+
+@_styled
+def forest(panels: Mapping[str, pd.DataFrame], label: str) -> Figure:
+    """Draw changes in percent with their intervals, one row each, panels below each other.
+
+    Args:
+        panels: by title; index: what was changed; columns ``percent``, ``percent_low``, ``percent_high``.
+        label: of the axis.
+    """
+    rows = [len(table) for table in panels.values()]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(WIDTH, 0.7 + 0.42 * len(rows) + 0.2 * sum(rows)), sharex=True, squeeze=False,
+        height_ratios=rows,
+    )  # fmt: skip
+    for i, (ax, (title, table)) in enumerate(zip(axes[:, 0], panels.items(), strict=True)):
+        y = np.arange(len(table))
+        error = np.abs(table[["percent_low", "percent_high"]].to_numpy().T - table["percent"].to_numpy())
+        ax.axvline(0, color=GREY, lw=0.8)
+        ax.errorbar(table["percent"], y, xerr=error, fmt=MARKERS[i], color=COLOURS[i], ms=5, capsize=2)
+        ax.set(yticks=y, yticklabels=table.index, ylim=(len(table) - 0.4, -0.6), title=title)
+    axes[-1, 0].set_xlabel(label)
+    return figure
+
+
+@_styled
+def sweep(
+    lines: Mapping[str, pd.DataFrame],
+    labels: tuple[str, str],
+    *,
+    log: str = "",
+    reference: Mapping[str, float] | None = None,
+) -> Figure:
+    """Plot values with intervals against something that was varied, one line a name.
+
+    Args:
+        lines: index: what was varied; columns: the value, then its ``low`` and ``high``.
+        labels: of the axes.
+        log: logarithmic axes: ``x``, ``y`` or ``xy``.
+        reference: values drawn as horizontal lines.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3))
+    for i, (name, table) in enumerate(lines.items()):
+        value = table.iloc[:, 0].to_numpy()
+        error = np.abs(table[["low", "high"]].to_numpy().T - value)
+        style: Any = {"color": COLOURS[i], "marker": MARKERS[i], "ls": LINES[i % len(LINES)], "ms": 4, "capsize": 2}
+        ax.errorbar(table.index, value, yerr=error, label=name, **style)
+    for i, (name, level) in enumerate((reference or {}).items()):
+        ax.axhline(level, color=GREY, ls=LINES[1 + i], lw=1, label=name)
+    ax.set(xlabel=labels[0], ylabel=labels[1])
+    if "x" in log:
+        ax.set_xscale("log")
+        ax.set_xticks(ticks := next(iter(lines.values())).index, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+    if "y" in log:
+        ax.set_yscale("log")
+        ax.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+@_styled
+def services(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Scatter the published service level against the fill rate, one panel an environment, one marker a policy."""
+    figure, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.6), sharex=True, sharey=True)
+    for ax, (name, table) in zip(axes, tables.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+        for i, (policy, row) in enumerate(table.iterrows()):
+            style: Any = {"marker": MARKERS[i % 7], "color": COLOURS[i % 7], "mfc": "white" if i > 6 else None}
+            ax.plot(row["fill_rate"], row["published_service_level"], ls="", ms=8, label=str(policy), **style)
+        ax.set(title=name, xlabel="fill rate [share of demand]", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("published service level [share]")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside upper left")
+    return figure
+
+
+@_styled
+def equal_effort(panels: Mapping[str, Mapping[str, list[pd.DataFrame]]], units: Mapping[str, str]) -> Figure:
+    """Plot the best validation cost so far against simulated steps, for searches and learners on one axis.
+
+    Args:
+        panels: by environment, by method: one table a seed with ``steps`` and ``cost``.
+        units: of the cost, by environment.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4), sharex=True)
+    for ax, (name, methods) in zip(axes, panels.items(), strict=True):
+        for i, (method, tables) in enumerate(methods.items()):
+            for k, table in enumerate(tables):
+                line: Any = {"color": COLOURS[i], "ls": LINES[i % len(LINES)], "lw": 1, "marker": MARKERS[i], "ms": 3}
+                best = table["cost"].cummin()
+                ax.plot(table["steps"] / 1e6, best, label=method if k == 0 else None, alpha=0.7, **line)
+        _cost_axis(ax, units[name])
+        ax.set(title=name, xlabel="simulated steps [millions]", xscale="log")
+        ax.xaxis.set_major_formatter("{x:g}")
+    axes[1].set_ylabel(f"[{units[list(panels)[1]]}]")
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper left")
+    return figure
+
+
+@_styled
+def seed_spread(table: pd.DataFrame) -> Figure:
+    """Show every seed's difference to the best heuristic and the interval over seeds, one panel an environment.
+
+    Args:
+        table: one row a run: ``env``, ``algo``, ``percent``; and the cell's ``low`` and ``high``, on each of its rows.
+    """
+    names = list(dict.fromkeys(table["env"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 2.9), sharex=True)
+    for ax, name in zip(axes, names, strict=True):
+        ax.axhline(0, color=GREY, lw=0.8)
+        for i, (_, rows) in enumerate(table[table["env"] == name].groupby("algo", sort=False)):
+            ax.plot(np.full(len(rows), i), rows["percent"], MARKERS[i], ms=4, color=COLOURS[i], alpha=0.6, mew=0)
+            mean, (low, high) = rows["percent"].mean(), rows[["low", "high"]].iloc[0]
+            ax.errorbar(i + 0.25, mean, yerr=[[mean - low], [high - mean]], fmt="_", color=COLOURS[6], capsize=3)
+        ax.set_title(name.replace("-", "\n"))
+        ax.set_xticks([0, 1], [str(a).upper() for a in dict.fromkeys(table["algo"])])
+        ax.set_xlim(-0.5, 1.6)
+    axes[0].set_ylabel("extra cost over the\nbest heuristic [%]")
+    return figure
+
+
+@_styled
+def tails(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
+    """Plot the share of episodes that cost more than a value, logarithmically: the tail at the lower right."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    for i, (name, cost) in enumerate(costs.items()):
+        share = 1 - np.arange(len(cost)) / len(cost)
+        ax.step(np.sort(cost), share, where="pre", color=COLOURS[i], ls=LINES[i % len(LINES)], label=name)
+        ax.plot(cost.mean(), np.mean(cost >= cost.mean()), MARKERS[i], color=COLOURS[i], ms=6)
+    ax.set(
+        xscale="log", yscale="log", xlabel=f"cost of an episode [{unit}]", ylabel="share of episodes\nthat cost more"
+    )
+    ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.legend()
+    return figure
