@@ -144,7 +144,9 @@ def evaluate(
 @app.command()
 def study(
     profile: Annotated[str, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="training seeds of each cell")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="training seeds of each cell; default: quick 2, full 10")
+    ] = None,
     algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
     env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
     preset: Annotated[
@@ -152,17 +154,23 @@ def study(
     ] = "tuned",
     observation: Annotated[str, typer.Option(help="full or published")] = "full",
     jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
-    out: Annotated[Path, typer.Option(help="runs go to OUT/<profile>/...")] = Path("runs"),
+    backend: Annotated[str, typer.Option(help="loky (this machine), dask or ray (extras of that name)")] = "loky",
+    address: Annotated[str | None, typer.Option(help="of a Dask scheduler or a Ray cluster that is running")] = None,
+    out: Annotated[
+        Path, typer.Option(help="runs go to OUT/<profile>/..., the table to OUT/<profile>/results.csv.gz")
+    ] = Path("runs"),
 ) -> None:
     """Train and test every algorithm on every environment over seeds; resume what was stopped, skip what is done."""
     from .runs import ALGORITHMS
-    from .study import changes, run, tasks
+    from .study import SEEDS, changes, run, tasks
 
+    altered = changes(profile)
     todo = tasks(
-        range(seeds), env or NAMES, algo or ALGORITHMS,
-        preset=preset, observation=observation, changes=changes(profile),
+        range(seeds or SEEDS[profile]), env or NAMES, algo or ALGORITHMS,
+        preset=preset, observation=observation, changes=altered,
     )  # fmt: skip
-    table = run(todo, out / profile, jobs=jobs)
+    table = run(todo, out / profile, jobs=jobs, backend=backend, address=address)
+    table.to_csv(out / profile / "results.csv.gz", index=False)
     by_seed = table.groupby(["env", "algo", "seed"])[["cost", "fill_rate"]].mean()
     typer.echo(by_seed.groupby(["env", "algo"]).agg(["mean", "std"]).to_string(float_format="{:,.3f}".format))
 

@@ -194,8 +194,8 @@ def variance_components(costs: np.ndarray) -> pd.Series:
     squares = np.array([count[1] * rows.var(ddof=1), count[0] * columns.var(ddof=1), residual])
     parts = np.array([*np.clip(squares[:2] - residual, 0, None), residual]) / costs.size
     total = parts.sum()
-    signed = np.array([1, 1, -1]) * squares / costs.size  # its sum is the unbiased estimate of the squared error
-    freedom = total**2 / (signed**2 / np.array([*(count - 1), (count - 1).prod()])).sum() if total else np.inf
+    freedoms = np.array([*(count - 1), (count - 1).prod()])
+    freedom = total**2 / ((squares / costs.size) ** 2 / freedoms).sum() if total else np.inf
     shares = dict(zip(("seeds", "episodes", "interaction"), parts / (total or 1), strict=True))
     return pd.Series({**shares, "standard_error": np.sqrt(total), "degrees_of_freedom": freedom})
 

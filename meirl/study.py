@@ -1,15 +1,24 @@
-"""The study: algorithm x environment x seed, on all cores, resumable; one row a test episode."""
+"""The study: algorithm x environment x seed, on all cores or many machines, resumable; one row a test episode.
+
+Every task keeps what it does in a folder of its own. So whoever is killed, worker, scheduler or machine, loses at most
+the time since the last checkpoint: the next attempt resumes what was begun and reads what is done. With several
+machines all of them must see that folder under the same path (a shared file system) and have `meirl` installed.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from joblib import Parallel, delayed
+from filelock import FileLock
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
 from .envs import NAMES, ObservationSet, make
@@ -18,6 +27,9 @@ from .rollout import rollout
 from .runs import ALGORITHMS, OtherRunError, learner, load_policy, preset, run_folder, write_atomically
 
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
+SEEDS = {"quick": 2, "full": 10}
+"""Training seeds of each cell, by profile."""
+ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
 TARGETS = {"divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
            "meis-nonstationary": 650}  # fmt: skip
 """Mean test cost, set before any agent of this study was trained, that the better algorithm has to beat."""
@@ -53,42 +65,127 @@ def tasks(
 
 
 def run(
-    todo: Sequence[Task], root: Path, *, jobs: int = -1, episodes: int = TEST_EPISODES, progress: bool = True
+    todo: Sequence[Task],
+    root: Path,
+    *,
+    jobs: int = -1,
+    episodes: int = TEST_EPISODES,
+    progress: bool = True,
+    backend: str = "loky",
+    address: str | None = None,
 ) -> pd.DataFrame:
     """Train what is not trained yet, play the test scenarios, and gather everything in one table.
 
     Runs that were stopped are resumed; finished ones are only read. Each task uses one process, or, with A3C, one and
-    its workers.
+    its workers. If a worker is killed, what it was doing is resumed by another.
 
     Args:
         todo: the tasks.
-        root: folder of the runs.
-        jobs: tasks at once; -1: one a core.
+        root: folder of the runs; all machines must see it under the same path.
+        jobs: tasks at once; -1: one a core (of the cluster, if there is an ``address``).
         episodes: test episodes of each run.
         progress: show a progress bar.
+        backend: ``loky`` (this machine), ``dask`` or ``ray``; the last two need the extra of that name.
+        address: of a Dask scheduler or a Ray cluster; None starts one on this machine. A3C has processes of its own:
+            start Dask's workers with ``DASK_DISTRIBUTED__WORKER__DAEMON=False``, as we do, so that they may.
 
     Returns:
         One row a test episode: ``env``, ``algo``, ``preset``, ``seed``, ``episode`` and the columns of `rollout`.
+
+    Raises:
+        ValueError: if the backend is unknown or not installed.
+        RuntimeError: if workers are killed again and again.
     """
-    work = (delayed(_one)(task, root, episodes) for task in todo)
-    done = Parallel(n_jobs=jobs, return_as="generator")(work)
-    return pd.concat(tqdm(done, total=len(todo), desc="study", unit="run", disable=not progress), ignore_index=True)
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    work = [delayed(_one)(task, root.resolve(), episodes) for task in todo]
+    with (
+        BACKENDS[backend](address, jobs) as lost_worker,
+        tqdm(total=len(todo), desc="study", unit="run", disable=not progress) as bar,
+    ):
+        for _ in range(ATTEMPTS):
+            try:
+                return pd.concat(_Parallel(bar)(work), ignore_index=True)
+            except lost_worker:
+                bar.reset()  # all that was done is on disk
+        raise RuntimeError(f"the study's workers were killed {ATTEMPTS} times (out of memory?); what is done is kept")
+
+
+class _Parallel(Parallel):
+    """Moves a progress bar, with any backend; one task at a time, since each is long."""
+
+    def __init__(self, bar: tqdm) -> None:
+        super().__init__(batch_size=1)
+        self.bar = bar
+
+    def print_progress(self) -> None:
+        self.bar.update(self.n_completed_tasks - self.bar.n)
+
+
+# Each backend is used for as long as its context lasts, and gives the exception that a killed worker raises.
+
+
+@contextmanager
+def _loky(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    if address:
+        raise ValueError("address: loky works on this machine only; choose the backend dask or ray")
+    with parallel_config("loky", n_jobs=jobs):
+        yield BrokenProcessPool
+
+
+@contextmanager
+def _dask(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    dask, distributed = _import("dask", "dask"), _import("dask", "distributed")
+    here = {"n_workers": cpu_count() if jobs < 0 else jobs, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        distributed.Client(address, **({} if address else here)) as client,
+        parallel_config("dask", client=client, n_jobs=jobs),
+    ):
+        yield distributed.KilledWorker
+
+
+@contextmanager
+def _ray(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    ray = _import("ray", "ray")
+    here = {"num_cpus": cpu_count() if jobs < 0 else jobs, "include_dashboard": False}
+    ray.init(address or "local", log_to_driver=False, **({} if address else here))
+    try:
+        _import("ray", "ray.util.joblib").register_ray()
+        with parallel_config("ray", n_jobs=jobs):
+            yield ray.exceptions.RayActorError
+    finally:
+        ray.shutdown()
+
+
+def _import(extra: str, module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"the backend {extra} is not installed ({error}): pip install 'meirl[{extra}]', or choose loky"
+        ) from None
+
+
+BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
 
 
 def _one(task: Task, root: Path, episodes: int) -> pd.DataFrame:
-    """Train (or resume, or do nothing), then test."""
+    """Train (or resume, or do nothing), then test; if somebody else is at it, wait and read."""
     folder = task.folder(root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     config = preset(task.algo, task.preset, task.env, **task.changes)
     env = make(task.env, observation=task.observation)
     train = partial(learner(task.algo).train, env, config, task.seed, folder, resume=True, progress=False)
-    try:
-        train()
-    except OtherRunError:
-        if not task.changes:
-            raise
-        shutil.rmtree(folder)  # a shortened run of an older preset: cheap to repeat
-        train()
-    table = _tested(folder, episodes)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # given up by the system if its holder is killed
+        try:
+            train()
+        except OtherRunError:
+            if not task.changes:
+                raise
+            shutil.rmtree(folder)  # a shortened run of an older preset: cheap to repeat
+            train()
+        table = _tested(folder, episodes)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
 
