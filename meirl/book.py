@@ -271,7 +271,8 @@ def build(source: Path, html: Path) -> Path:
 
 def render(source: Path, builder: Literal["html", "singlehtml"]) -> Path:
     """Run Jupyter Book on a folder, every warning an error; return where it put the pages."""
-    # --all: an incremental build keeps old glued numbers without a word.
+    # A clean start and --all: an incremental build keeps old glued numbers and old source listings without a word.
+    shutil.rmtree(source / "_build" / builder, ignore_errors=True)
     options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", str(source), *options]
@@ -296,8 +297,16 @@ def complaints(html: Path) -> list[str]:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Sphinx extension: leave "Alias for field number 3" out of the API reference; signatures name the fields."""
+    """Sphinx extension: leave what nobody needs out of the API reference and the pages."""
+
+    def without_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
+        # Jupyter Book loads Thebe, unasked and twice, which is a script error on every page.
+        scripts = context.get("script_files", [])
+        context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
+
+    # "Alias for field number 3": signatures name the fields of a named tuple.
     app.connect(
         "autodoc-skip-member", lambda _, __, ___, member, *____: type(member).__name__ == "_tuplegetter" or None
     )
+    app.connect("html-page-context", without_thebe)
     return {"parallel_read_safe": True}

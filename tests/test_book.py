@@ -110,11 +110,12 @@ def test_published_page_comes_from_the_committed_notebook(page):
     assert "profile `full`" in note
 
 
-def test_the_readme_has_the_table_of_the_first_page():
-    first = nbformat.read(ROOT / "book" / "00-abstract.ipynb", as_version=4)
-    outputs = (output for cell in first.cells if cell.cell_type == "code" for output in cell.outputs)
-    (table,) = (output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {}))
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_has_the_table_and_the_figure_of_the_first_page():
+    table, figure = book.evidence(ROOT)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{book.EVIDENCE_BEGINS}\n\n{table}\n\n{book.EVIDENCE_ENDS}" in readme
+    assert "](book/_static/evidence.png)" in readme
+    assert (ROOT / "book" / "_static" / "evidence.png").read_bytes() == figure
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -252,8 +253,8 @@ def test_the_pdf_has_every_page_and_links_to_no_file(project):
     (project / "_toc.yml").write_text(
         "format: jb-book\nroot: book/prose\nchapters: [{file: book/two}]\n", encoding="utf-8"
     )
-    (project / "book" / "prose.md").write_text("# Prose\n\n[on](two.md)\n", encoding="utf-8")
-    (project / "book" / "two.md").write_text("(here)=\n# Two\n\n[back](here)\n", encoding="utf-8")
+    (project / "book" / "prose.md").write_text("# Prose\n\nA {term}`word`.\n", encoding="utf-8")
+    (project / "book" / "two.md").write_text("# Two\n\n```{glossary}\nword\n  What is said.\n```\n", encoding="utf-8")
     printed = pdf.make_pdf(project).read_bytes()
     assert printed.startswith(b"%PDF")
     assert b"/Title (Two)" in printed  # a bookmark
