@@ -23,9 +23,9 @@ from .envs import OBSERVATION_SETS, Env, ObservationSet, load_yaml, make, valida
 from .evaluation import held_out
 from .networks import ActorCritic, Agent
 from .published import DEFECTS
-from .rollout import simulate
+from .rollout import Policy, simulate
 
-ALGORITHMS = ("ppo", "a3c")
+ALGORITHMS = ("ppo", "a3c")  # of the study; `learner` knows one more, pathwise
 PRESETS = ("tuned", "published", "as-published")
 FORMAT = "meirl-checkpoint-1"
 
@@ -34,7 +34,7 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     """Load hyperparameters.
 
     Args:
-        algo: ``ppo`` or ``a3c``.
+        algo: ``ppo``, ``a3c`` or ``pathwise``.
         name: ``tuned``; ``published``, every hyperparameter of the study; ``as-published``, with its defects too; or
             a YAML file of your own.
         env: name of the environment; the file's ``per_environment`` section may change keys for it.
@@ -47,7 +47,7 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
         ValueError: if algorithm or preset is unknown or a value is not valid; names the file and the key.
     """
     model = learner(algo).config
-    path, defects = Path(name), DEFECTS[algo] if name == "as-published" else {}
+    path, defects = Path(name), DEFECTS.get(algo, {}) if name == "as-published" else {}
     if name in PRESETS:
         path = Path(__file__).parent / "presets" / f"{algo}-{name.removeprefix('as-')}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
@@ -56,7 +56,7 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     special = values.pop("per_environment", {}).get(env, {})
     for layer in (special, defects, changes):
         network = {**values.get("network", {}), **layer.get("network", {})}
-        values = {**values, **layer, "network": network}
+        values = {**values, **layer, **({"network": network} if network else {})}
     return validated(model, values, path.name)
 
 
@@ -65,24 +65,37 @@ class OtherRunError(ValueError):
 
 
 class Learner(NamedTuple):
-    """An algorithm: the model of its configuration and its ``train(env, config, seed, out, ...)``."""
+    """An algorithm: the model of its configuration, its network and its ``train(env, config, seed, out, ...)``."""
 
-    config: type[LearnerConfig]
+    config: type[Any]
+    network: Callable[[Env, Any], torch.nn.Module]
     train: Callable[..., Recorder]
 
 
 def learner(algo: str) -> Learner:
-    """Look up an algorithm, ``ppo`` or ``a3c``.
+    """Look up an algorithm, ``ppo``, ``a3c`` or ``pathwise``.
 
     Raises:
         ValueError: if there is no such algorithm.
     """
-    from . import a3c, ppo  # they import this module
+    from . import a3c, pathwise, ppo  # they import this module
 
-    known = {"ppo": Learner(ppo.PPOConfig, ppo.train), "a3c": Learner(a3c.A3CConfig, a3c.train)}
+    def actor_critic(env: Env, config: LearnerConfig) -> ActorCritic:
+        return ActorCritic(env, config.network)
+
+    known = {
+        "ppo": Learner(ppo.PPOConfig, actor_critic, ppo.train),
+        "a3c": Learner(a3c.A3CConfig, actor_critic, a3c.train),
+        "pathwise": Learner(pathwise.PathwiseConfig, pathwise.Actor, pathwise.train),
+    }
     if algo not in known:
-        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join(known)}")
     return known[algo]
+
+
+def as_policy(network: torch.nn.Module) -> Policy:
+    """The deterministic policy of a network; one without a critic is its own."""
+    return Agent(network) if isinstance(network, ActorCritic) else network
 
 
 def run_folder(root: Path, env: str, algo: str, preset_name: str, seed: int) -> Path:
@@ -101,7 +114,7 @@ class Recorder:
     """
 
     def __init__(
-        self, env: Env, algo: str, config: LearnerConfig, seed: int, network: ActorCritic, out: Path | None,
+        self, env: Env, algo: str, config: Any, seed: int, network: torch.nn.Module, out: Path | None,
         *, resume: bool, progress: bool, tensorboard: bool,
     ) -> None:  # fmt: skip
         self.env, self.algo, self.config, self.seed, self.out = env, algo, config, seed, out
@@ -209,18 +222,18 @@ class Recorder:
         }  # fmt: skip
 
     @property
-    def policy(self) -> Agent:
+    def policy(self) -> Policy:
         """The trained policy; the best one by validation cost once the run is finished."""
-        return Agent(self.network)
+        return as_policy(self.network)
 
 
 @torch.inference_mode()
-def validation_cost(env: Env, network: ActorCritic, scenario: Any) -> float:
+def validation_cost(env: Env, network: torch.nn.Module, scenario: Any) -> float:
     """Mean cost of the deterministic policy, in units of ``cost_unit``."""
-    return float(simulate(env, Agent(network), scenario).cost.mean()) / env.parameters.cost_unit
+    return float(simulate(env, as_policy(network), scenario).cost.mean()) / env.parameters.cost_unit
 
 
-def load_policy(folder: Path, env: Env | None = None) -> tuple[Agent, Env]:
+def load_policy(folder: Path, env: Env | None = None) -> tuple[Policy, Env]:
     """Load the best policy of a run.
 
     Args:
@@ -239,12 +252,12 @@ def load_policy(folder: Path, env: Env | None = None) -> tuple[Agent, Env]:
     if env.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
     config = validated(learner(saved["algo"]).config, json.loads(saved["config"]), str(path))
-    network = ActorCritic(env, config.network)
+    network = learner(saved["algo"]).network(env, config)
     try:
         network.load_state_dict(saved["best"])
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit {env.name}: {str(error).splitlines()[0]}") from error
-    return Agent(network.to(env.device).eval()), env
+    return as_policy(network.to(env.device).eval()), env
 
 
 def trained_on(folder: Path) -> ObservationSet:

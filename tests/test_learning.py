@@ -245,7 +245,7 @@ def test_as_published_is_published_with_its_defects_on():
 def test_unknown_presets_and_keys_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, published, as-published"):
         preset("ppo", "best", "meis-stationary")
-    with pytest.raises(ValueError, match="unknown algorithm 'dqn': expected one of ppo, a3c"):
+    with pytest.raises(ValueError, match="unknown algorithm 'dqn': expected one of ppo, a3c, pathwise"):
         preset("dqn", "tuned", "meis-stationary")
     own = tmp_path / "own.yaml"
     own.write_text("steps: 1000\nnetwork: {hiden: [8]}\n")
