@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .collect import LearnerConfig
 from .envs import Env, Scenario
@@ -710,4 +710,58 @@ def tails(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.legend()
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bounds
+
+
+@_styled
+def hindsight(panels: Mapping[str, Mapping[str, np.ndarray]], units: Mapping[str, str]) -> Figure:
+    """Plot costs and bounds of the same episodes, one panel an environment, episodes by their first cost.
+
+    Args:
+        panels: by environment and name, one value an episode; a shorter array is of the first episodes.
+        units: of each environment's cost.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
+    for ax, (name, costs) in zip(axes.ravel(), panels.items(), strict=True):
+        rank = np.argsort(np.argsort(next(iter(costs.values()))))
+        for i, (label, cost) in enumerate(costs.items()):
+            ax.plot(rank[: len(cost)], cost, MARKERS[i], ms=3, color=COLOURS[i], label=label)
+        ax.set(title=name, ylim=(0, None), xlabel="episode, cheapest for the heuristic first")
+        ax.set_ylabel(f"cost of the episode\n[{units[name]}]")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    handles = {label: h for ax in axes.ravel() for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), ncols=3, loc="outside upper left")
+    return figure
+
+
+@_styled
+def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
+    """Place every policy between what no policy can beat and ordering nothing, one panel an environment.
+
+    Args:
+        table: columns ``environment``, ``policy`` (``lower bound`` among them), ``mean_cost``, ``low``, ``high``.
+        units: of each environment's cost.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharey=True)
+    policies = list(dict.fromkeys(table["policy"]))[::-1]
+    for ax, (name, rows) in zip(axes.ravel(), table.groupby("environment", sort=False), strict=True):
+        for i, row in rows.reset_index(drop=True).iterrows():
+            bound = row["policy"] == "lower bound"
+            span = [[row["mean_cost"] - row["low"]], [row["high"] - row["mean_cost"]]]
+            style: Any = {"color": COLOURS[6] if bound else COLOURS[int(i) % 6], "fmt": MARKERS[int(i) % len(MARKERS)]}
+            ax.errorbar(row["mean_cost"], policies.index(row["policy"]), xerr=span, ms=5, capsize=3, **style)
+            if bound:
+                ax.axvspan(0.5 * row["low"], row["mean_cost"], color="#DDDDDD", lw=0)
+        low, high = rows["low"].min(), rows["high"].max()
+        ax.set(
+            title=name, xscale="log", xlim=(0.9 * low, 1.1 * high), xlabel=f"mean cost of an episode [{units[name]}]"
+        )
+        ax.xaxis.set(major_locator=LogLocator(subs=(1, 1.5, 2, 3, 5)), minor_locator=NullLocator())
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.set_yticks(range(len(policies)), policies)
     return figure
