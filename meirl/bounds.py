@@ -90,13 +90,10 @@ class Program:
             self._entries.append(tuple(np.broadcast_to(part, shape).ravel() for part in (rows, index, factor)))
         self._rows.append(tuple(np.broadcast_to(side, shape).ravel() for side in (low, high)))
 
-    def stock(self, start: Any, moves: Sequence[Term], shape: tuple[int, ...], low: Any = 0, **bounds: Any) -> Array:
-        """Add a stock at the end of every period that starts at ``start`` and changes by the ``moves``.
-
-        ``low`` is what the moves leave out: known changes of the period, with the opposite sign.
-        """
-        level = self.add(*shape, **bounds)
-        self.require([(level, 1), (self.before(level, start), -1), *((i, -np.asarray(f)) for i, f in moves)], low, low)
+    def stock(self, start: Any, moves: Sequence[Term], shape: tuple[int, ...], cost: Any, known: Any = 0) -> Array:
+        """Add a stock at the end of every period: what it was before, and the ``moves``, and the ``known`` changes."""
+        level = self.add(*shape, cost=cost)
+        self.require([(level, 1), (self.before(level, start), -1), *((i, -f) for i, f in moves)], known, known)
         return level
 
     def before(self, level: Array, start: Any) -> Array:
@@ -229,13 +226,13 @@ def meis_program(p: MeisParameters, episode: Draws) -> Program:
     sent, served = lp.add(T, R), lp.add(T, R)
     lp.require([(i, 1) for i in sent.T], high=episode.outbound_capacity)
     from_factory = [(due[:, 0], 1), *((i, -1) for i in sent.T)]
-    lp.stock(p.initial_stock.middle, from_factory, (T,), cost=p.holding_cost.middle)
-    lp.stock(0, [(due[:, 1:], 1), (sent, -1)], (T, R), cost=p.pipeline_cost)  # overdue
-    lp.stock(p.initial_stock.leaf, [(sent, 1), (served, -1)], (T, R), cost=p.holding_cost.leaf)
+    lp.stock(p.initial_stock.middle, from_factory, (T,), p.holding_cost.middle)
+    lp.stock(0, [(due[:, 1:], 1), (sent, -1)], (T, R), p.pipeline_cost)  # overdue
+    lp.stock(p.initial_stock.leaf, [(sent, 1), (served, -1)], (T, R), p.holding_cost.leaf)
     arrived_then = np.concatenate([np.zeros((days, R)), episode.demand])[:T]
     withdrawn = lp.add(T, R, high=arrived_then, cost=p.withdrawal_cost)
     moves = [(served, -1), (withdrawn, -1)]
-    waiting = lp.stock(0, moves, (T, R), low=episode.demand, cost=p.shortage_cost)
+    waiting = lp.stock(0, moves, (T, R), p.shortage_cost, known=episode.demand)
     none = lp.add(days, R, high=0)
     later = np.concatenate([withdrawn, none])
     lp.require([(waiting, 1), *((later[k : k + T], -1) for k in range(1, days + 1))], low=0)
