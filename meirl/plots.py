@@ -630,7 +630,7 @@ def sweep(
     if "y" in log:
         ax.set_yscale("log")
         ax.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
-    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     ax.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
@@ -710,6 +710,82 @@ def tails(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.legend()
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Chapter 7: evaluation
+
+
+@_styled
+def cost_parts(parts: pd.DataFrame, units: Mapping[str, str]) -> Figure:
+    """Stack the parts of the mean cost, one panel an environment, one bar a policy.
+
+    Args:
+        parts: index ``(environment, policy)``; one column a part of the cost.
+        units: of the cost, by environment.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 3.9))
+    colours = [COLOURS[k] for k in (5, 1, 4, 2, 3)]
+    for ax, (name, unit) in zip(axes.flat, units.items(), strict=True):
+        rows = parts.loc[name]
+        left = np.zeros(len(rows))
+        for part, colour in zip(parts.columns, colours, strict=True):
+            ax.barh(rows.index, rows[part], left=left, color=colour, ec="white", lw=0.5, height=0.65, label=part)
+            left += rows[part]
+        ax.set(title=name, xlabel=f"mean cost of an episode [{unit}]")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=5, loc="outside upper left")
+    return figure
+
+
+@_styled
+def tails_by_environment(results: pd.DataFrame, units: Mapping[str, str]) -> Figure:
+    """Plot the share of episodes that cost more than x, both axes logarithmic, one panel an environment.
+
+    Args:
+        results: columns ``env``, ``policy``, ``cost``; one row an episode.
+        units: of the cost, by environment.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.6))
+    for ax, (name, unit) in zip(axes.flat, units.items(), strict=True):
+        rows = results[results["env"] == name]
+        for i, (policy, of_policy) in enumerate(rows.groupby("policy", sort=False)):
+            line = {"color": COLOURS[i], "ls": LINES[i % len(LINES)], "label": policy}
+            ax.ecdf(of_policy["cost"], complementary=True, **line)
+        ax.set(title=name, xlabel=f"cost of an episode [{unit}]", xscale="log", yscale="log", ylim=(1e-3, 1.1))
+        narrow = rows["cost"].max() < 4 * rows["cost"].min()
+        ax.xaxis.set(
+            major_locator=LogLocator(subs=(2, 2.5, 3, 4) if narrow else (1, 2, 5)), minor_locator=NullLocator()
+        )
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of episodes\nthat cost more")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="outside upper left")
+    return figure
+
+
+@_styled
+def intervals(table: pd.DataFrame, label: str) -> Figure:
+    """Draw a value a row with its intervals over episodes, over training seeds and over both; a line marks zero.
+
+    Args:
+        table: columns ``value``, ``episodes_low``, ``episodes_high``, ``seeds_low``, ``seeds_high``, ``low``, ``high``.
+        label: of the value, with its unit.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.42 * len(table)))
+    rows = np.arange(len(table))
+    names = {"episodes_": "over episodes", "seeds_": "over training seeds", "": "over both"}
+    for i, ((prefix, name), offset) in enumerate(zip(names.items(), (-0.22, 0, 0.22), strict=True)):
+        error = np.abs(table[[f"{prefix}low", f"{prefix}high"]].to_numpy().T - table["value"].to_numpy())
+        ax.errorbar(
+            table["value"], rows + offset, xerr=error, fmt=MARKERS[i], ms=4, capsize=2, color=COLOURS[i], label=name
+        )
+    ax.axvline(0, color=GREY, lw=1)
+    ax.set(yticks=rows, yticklabels=table.index, xlabel=label, ylim=(len(table) - 0.5, -0.5))
+    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
