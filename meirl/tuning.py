@@ -110,59 +110,74 @@ def tune(
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
     if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations >= 1 and a training seed, got {episodes}, {generations}, {seed}")
-    start, scenario = time.perf_counter(), env.sample(episodes, seed)
-    history: list[dict[str, float]] = []
-    simulated = 0
-
-    def objective(columns: Any) -> Any:  # (k, candidates) -> (candidates,)
-        nonlocal simulated
-        candidates = columns.T.reshape(-1, len(box))
-        simulated += len(candidates) * episodes * env.horizon
-        return mean_costs(env, rule, candidates, scenario)
-
-    bar = tqdm(total=generations, desc=f"{env.name} {rule.name}", unit="generation", disable=not progress)
-
-    def report(intermediate_result: OptimizeResult) -> None:
-        best = float(intermediate_result.fun)
-        history.append({"simulated_steps": simulated, "seconds": time.perf_counter() - start, "best_cost": best})
-        bar.set_postfix(best_cost=f"{best:,.2f}")
-        bar.update()
-
-    hits: list[str] = []
-    budget = generations
-    population: Any = "latinhypercube"
-    for attempt in range(1 + WIDENINGS):
-        low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
-        found = differential_evolution(
-            objective, Bounds(low, high), init=population, popsize=candidates, maxiter=budget, seed=seed + attempt,
-            vectorized=True, updating="deferred", polish=False, tol=1e-4, callback=report,
-        )  # fmt: skip
-        population, at_bound = found.population, widened(box, found.x)
-        hits += [f"{name}: {box[name].low:g} .. {box[name].high:g}" for name in at_bound]
-        if not at_bound or not widen or attempt == WIDENINGS:
-            break
-        bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
-        box |= at_bound
-        budget = -(-generations // 2)
-        bar.total = (bar.total or 0) + budget
-    bar.close()
-    seconds = time.perf_counter() - start
-    levels, cost = _finalists(env, rule, population[np.argsort(found.population_energies)])
+    effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress)
+    found, box, hits = _search(effort, box, seed, generations, candidates, widen)
+    effort.bar.close()
+    seconds = time.perf_counter() - effort.start
+    ranked = found.population[np.argsort(found.population_energies)]
+    levels, cost = _finalists(env, rule, ranked)
     provenance = {
         "validation_cost": round(cost, 4),
         "training_cost": round(float(found.fun), 4),
         "seed": seed,
         "training_episodes": episodes,
-        "generations": len(history),
-        "population": len(population),
-        "simulated_steps": simulated,
+        "generations": len(effort.history),
+        "population": len(ranked),
+        "simulated_steps": effort.simulated,
         "seconds": round(seconds, 1),
         "box": {name: [round(r.low, 6), round(r.high, 6)] for name, r in box.items()},
         "bounds_hit": hits,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},
     }
     named = dict(zip(box, levels.tolist(), strict=True))
-    return Search(Tuned(rule=rule.name, levels=named, provenance=provenance), pd.DataFrame(history))
+    return Search(Tuned(rule=rule.name, levels=named, provenance=provenance), pd.DataFrame(effort.history))
+
+
+class _Effort:
+    """Plays the candidates of a search, counts the simulated steps, keeps the history and shows the progress."""
+
+    def __init__(self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool):
+        self.env, self.rule, self.scenario = env, rule, scenario
+        self.start, self.simulated = time.perf_counter(), 0
+        self.history: list[dict[str, float]] = []
+        label = f"{env.name} {rule.name}"
+        self.bar = tqdm(total=generations, desc=label, unit="generation", disable=not progress)
+
+    def costs(self, columns: np.ndarray) -> Any:
+        """Mean costs of candidates, ``(k, candidates)`` as SciPy has them."""
+        candidates = columns.T.reshape(-1, len(columns))
+        self.simulated += len(candidates) * self.scenario.episodes * self.env.horizon
+        return mean_costs(self.env, self.rule, candidates, self.scenario)
+
+    def report(self, intermediate_result: OptimizeResult) -> None:  # SciPy goes by the argument's name
+        """Note what a generation has reached."""
+        best, seconds = float(intermediate_result.fun), time.perf_counter() - self.start
+        self.history.append({"simulated_steps": self.simulated, "seconds": seconds, "best_cost": best})
+        self.bar.set_postfix(best_cost=f"{best:,.2f}")
+        self.bar.update()
+
+
+def _search(
+    effort: _Effort, box: Box, seed: int, generations: int, candidates: int, widen: bool
+) -> tuple[OptimizeResult, Box, list[str]]:
+    """Search, and go on in a wider box while levels end at its bounds: SciPy's result, the last box, the bounds hit."""
+    hits: list[str] = []
+    population: Any = "latinhypercube"
+    for attempt in range(1 + WIDENINGS):
+        budget = generations if attempt == 0 else -(-generations // 2)
+        low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
+        found = differential_evolution(
+            effort.costs, Bounds(low, high), init=population, popsize=candidates, maxiter=budget, seed=seed + attempt,
+            vectorized=True, updating="deferred", polish=False, tol=1e-4, callback=effort.report,
+        )  # fmt: skip
+        population, at_bound = found.population, widened(box, found.x)
+        hits += [f"{name}: {box[name].low:g} .. {box[name].high:g}" for name in at_bound]
+        if not at_bound or not widen or attempt == WIDENINGS:
+            break
+        effort.bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
+        effort.bar.total = (effort.bar.total or 0) + -(-generations // 2)
+        box = {**box, **at_bound}
+    return found, box, hits
 
 
 def widened(box: Box, levels: np.ndarray) -> Box:
