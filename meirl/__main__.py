@@ -56,7 +56,7 @@ def _number(value: float) -> str:
 @app.command()
 def train(
     env: EnvName,
-    algo: Annotated[str, typer.Option(help="ppo or a3c")],
+    algo: Annotated[str, typer.Option(help="ppo, a3c or pathwise")],
     preset: Annotated[
         str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")
     ] = "tuned",
