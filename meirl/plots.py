@@ -825,18 +825,17 @@ def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     """
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.8), sharey=True)
     policies = list(dict.fromkeys(table["policy"]))[::-1]
-    for ax, (name, rows) in zip(axes.ravel(), table.groupby("environment", sort=False), strict=True):
-        for i, row in rows.reset_index(drop=True).iterrows():
+    for ax, (name, unit) in zip(axes.ravel(), units.items(), strict=True):
+        rows = table[table["environment"] == name]
+        for i, row in enumerate(rows.to_dict("records")):
             bound = row["policy"] == "lower bound"
             span = [[row["mean_cost"] - row["low"]], [row["high"] - row["mean_cost"]]]
-            style: Any = {"color": COLOURS[6] if bound else COLOURS[int(i) % 6], "fmt": MARKERS[int(i) % len(MARKERS)]}
+            style: Any = {"color": COLOURS[6] if bound else COLOURS[i % 6], "fmt": MARKERS[i % len(MARKERS)]}
             ax.errorbar(row["mean_cost"], policies.index(row["policy"]), xerr=span, ms=5, capsize=3, **style)
             if bound:
                 ax.axvspan(0.5 * row["low"], row["mean_cost"], color="#DDDDDD", lw=0)
         low, high = rows["low"].min(), rows["high"].max()
-        ax.set(
-            title=name, xscale="log", xlim=(0.9 * low, 1.1 * high), xlabel=f"mean cost of an episode [{units[name]}]"
-        )
+        ax.set(title=name, xscale="log", xlim=(0.9 * low, 1.1 * high), xlabel=f"mean cost of an episode [{unit}]")
         steps = (1, 1.5, 2, 3, 5) if high < 10 * low else (1, 3)
         ax.xaxis.set(major_locator=LogLocator(subs=steps), minor_locator=NullLocator())
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
