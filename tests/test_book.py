@@ -126,6 +126,22 @@ def test_every_page_is_in_the_table_of_contents():
     assert {f"book/{page.name}" for page in PAGES} <= listed
 
 
+def test_the_api_reference_has_every_module():
+    listed = set(re.findall(r"automodule:: (\S+)", (ROOT / "book" / "api.md").read_text(encoding="utf-8")))
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "meirl").rglob("*.py")]
+    modules = {".".join(file.parts).removesuffix(".__init__") for file in files if file.name != "__main__"}
+    assert listed == modules - {"meirl"}
+
+
+def test_every_source_of_the_bibliography_is_cited_and_every_citation_has_one():
+    keys = set(re.findall(r"^@\w+{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M))
+    texts = [path.read_text(encoding="utf-8") for path in [*NOTEBOOKS, *(ROOT / "book").glob("*.md")]]
+    cited = {
+        key.strip() for text in texts for keys in re.findall(r"{cite[\w:]*}`([^`]+)`", text) for key in keys.split(",")
+    }
+    assert cited == keys
+
+
 def test_quick_and_full_never_touch_each_other(project, monkeypatch):
     built = []
     monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
