@@ -20,16 +20,18 @@ from torch import nn
 
 from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised, without_luck
 from .envs import Env
+from .envs.scenario import Positive
 from .networks import ActorCritic
 from .runs import Recorder
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-5  # Adam's
+BETA1, BETA2 = 0.9, 0.999  # Adam's
 
 
 class A3CConfig(LearnerConfig):
     """Hyperparameters of A3C."""
 
     workers: int = Field(2, ge=1, le=999, description="actor-learner processes; 1 is deterministic")
+    adam_epsilon: Positive = Field(1e-5, description="gradients far below it are not scaled up by Adam")
 
 
 class SharedLearner:
@@ -47,13 +49,13 @@ class SharedLearner:
         self.updates = torch.zeros((), dtype=torch.long).share_memory_()
         self.buffers = _flat(network.buffers()).share_memory_()  # scales; one worker keeps them
 
-    def apply(self, gradient: torch.Tensor, learning_rate: float) -> None:
+    def apply(self, gradient: torch.Tensor, learning_rate: float, epsilon: float) -> None:
         """One step of Adam with a gradient computed elsewhere."""
         self.updates += 1
         count = int(self.updates)
         self.mean.lerp_(gradient, 1 - BETA1)
         self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        spread = (self.square / (1 - BETA2**count)).sqrt_().add_(EPSILON)
+        spread = (self.square / (1 - BETA2**count)).sqrt_().add_(epsilon)
         self.weights.addcdiv_(self.mean, spread, value=-learning_rate / (1 - BETA1**count))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -225,7 +227,7 @@ def _learn(job: Job) -> None:
             returns = diagnostics.pop("returns")
             if job.rank == 0:
                 _update_scale(copy, shared, returns)
-            shared.apply(copy.gradient, left * config.learning_rate)
+            shared.apply(copy.gradient, left * config.learning_rate, config.adam_epsilon)
             sums = {key: sums.get(key, 0.0) + float(value) for key, value in diagnostics.items()}
             updates += 1
         report = {

@@ -10,12 +10,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from .collect import LearnerConfig
@@ -148,7 +150,12 @@ class Recorder:
         if self.out is None or not (self.out / "checkpoint.pt").exists():
             return None
         saved = load_checkpoint(self.out / "checkpoint.pt")
-        for key, expected in self.identity().items():
+        identity = self.identity()
+        # As configurations, not as text: a key that is younger than the run has its default.
+        with suppress(ValidationError, KeyError):
+            if type(self.config).model_validate_json(saved["config"]) == self.config:
+                identity["config"] = saved["config"]
+        for key, expected in identity.items():
             if saved.get(key) != expected:
                 path = self.out / "checkpoint.pt"
                 raise OtherRunError(

@@ -303,3 +303,18 @@ def test_a_shortened_study_run_of_an_older_preset_is_repeated_and_a_full_one_is_
     assert json.loads(saved["config"])["clip"] == 0.3
     with pytest.raises(OtherRunError, match="its config differs"):
         study.run([study.Task("meis-stationary", "ppo")], tmp_path, jobs=1, episodes=4, progress=False)
+
+
+def test_a_run_that_is_older_than_a_key_has_its_default(finished):
+    checkpoint = finished / "checkpoint.pt"
+    saved = load_checkpoint(checkpoint)
+    config = json.loads(saved["config"])
+    del config["anneal"]
+    torch.save({**saved, "config": json.dumps(config)}, checkpoint)
+    env = meirl.make(saved["env"], observation=saved["observation"])
+    today = learner(saved["algo"]).config.model_validate_json(json.dumps(config))
+    learner(saved["algo"]).train(env, today, saved["seed"], finished, resume=True, progress=False)
+    with pytest.raises(ValueError, match="its config differs"):
+        learner(saved["algo"]).train(
+            env, today.model_copy(update={"anneal": False}), saved["seed"], finished, resume=True, progress=False
+        )
