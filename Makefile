@@ -34,11 +34,11 @@ lint: $(VENV)/installed  ## style and types
 	$(PY) -m mypy
 
 unit: $(VENV)/installed  ## unit tests and recorded traces only
-	$(PY) -m pytest tests
+	$(PY) -m pytest -rs tests
 
 test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, every notebook
 	$(PY) -m meirl book --profile quick
-	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+	$(PY) -m pytest -rs --nbval --nbval-current-env tests notebooks
 
 clean:  ## delete what was built (not the environment, not the runs)
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache

@@ -296,6 +296,22 @@ def complaints(html: Path) -> list[str]:
     return found
 
 
+def launch_buttons(repository: str, path: str) -> dict[str, Any]:
+    """The theme's description of a menu that opens a notebook of a GitHub repository on Binder or Colab."""
+    binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{path}"
+    colab = f"https://colab.research.google.com/github/{repository}/blob/main/{path}"
+    install = f"Colab; first run: %pip install git+https://github.com/{repository}"
+    links = [("Binder", "Run on Binder", binder), ("Colab", install, colab)]
+    buttons = [
+        {"type": "link", "text": text, "tooltip": tooltip, "icon": "fas fa-play", "url": url}
+        for text, tooltip, url in links
+    ]
+    return {
+        "type": "group", "buttons": buttons, "icon": "fas fa-rocket", "tooltip": "Run this notebook",
+        "label": "launch-buttons",
+    }  # fmt: skip
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx extension: leave what nobody needs out of the API reference and the pages."""
 
@@ -304,9 +320,18 @@ def setup(app: Any) -> dict[str, bool]:
         scripts = context.get("script_files", [])
         context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
 
+    def launch(_app: Any, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
+        # On GitHub Actions the repository's name is known. The buttons open the chapter's notebook at profile quick.
+        if repository := os.environ.get("GITHUB_REPOSITORY"):
+            notebooks = {f"book/{p.name}": p.notebook.stem for p in pages(Path.cwd())}
+            if page in notebooks:
+                button = launch_buttons(repository, f"notebooks/{notebooks[page]}.ipynb")
+                context["header_buttons"].append(button)
+
     # "Alias for field number 3": signatures name the fields of a named tuple.
     app.connect(
         "autodoc-skip-member", lambda _, __, ___, member, *____: type(member).__name__ == "_tuplegetter" or None
     )
     app.connect("html-page-context", without_thebe)
+    app.connect("html-page-context", launch, priority=502)  # after the theme has made its buttons
     return {"parallel_read_safe": True}

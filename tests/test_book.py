@@ -142,6 +142,15 @@ def test_every_source_of_the_bibliography_is_cited_and_every_citation_has_one():
     assert cited == keys
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_launch_buttons_open_a_notebook_that_exists(path):
+    twin = f"notebooks/{path.stem}.ipynb"
+    assert (ROOT / twin).exists()
+    binder, colab = (button["url"] for button in book.launch_buttons("owner/name", twin)["buttons"])
+    assert binder == f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{twin}"
+    assert colab == f"https://colab.research.google.com/github/owner/name/blob/main/{twin}"
+
+
 def test_quick_and_full_never_touch_each_other(project, monkeypatch):
     built = []
     monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
