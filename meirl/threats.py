@@ -1,7 +1,6 @@
 """Experiments for the chapter on threats: defects and stressors switched one at a time, verdicts drawn again and again.
 
-Everything slow is kept on disk: trained agents as in `study`, searches by `joblib.Memory`, which repeats a search if
-its arguments or this module change.
+Everything slow is kept on disk: trained agents as in `study`, searches by `joblib.Memory`.
 """
 
 from __future__ import annotations
@@ -24,25 +23,17 @@ from .heuristics import HEURISTICS
 from .runs import load_policy, run_folder
 from .tuning import Search
 
-STRESSORS: dict[str, dict[str, dict[str, Any]]] = {
-    "divergent": {
-        "season": {"demand.season.amplitude": 0.0},
-        "shocks": {"demand.shock.probability": 0.0},
-        "correlation": {"demand.noise.common": 0.0, "demand.noise.own": 1.0},  # the variance stays: 0.6² + 0.8² = 1
-        "random lead times": {"lead_time.standard_deviation": 0.0},
-        "lead-time tail": {"lead_time.tail_probability": 0.0},
-        "capacities": {"supplier_capacity": None, "outbound_capacity": None},
-        "lost sales": {"lost_share": 0.0},
-    },
-    "meis": {
-        "season": {"demand.season.amplitude": 0.0},
-        "shocks": {"demand.shock.probability": 0.0},
-        "correlation": {"demand.noise.common": 0.0, "demand.noise.own": 1.0},
-        "random lead times": {"lead_time.standard_deviation": 0.0},
-        "lead-time tail": {"lead_time.tail_probability": 0.0},
-        "capacities": {"outbound_capacity": None},
-        "cost of withdrawals": {"withdrawal_cost": 0.0},
-    },
+_BOTH: dict[str, dict[str, Any]] = {
+    "season": {"demand.season.amplitude": 0.0},
+    "shocks": {"demand.shock.probability": 0.0},
+    "correlation": {"demand.noise.common": 0.0, "demand.noise.own": 1.0},  # the variance stays: 0.6² + 0.8² = 1
+    "random lead times": {"lead_time.standard_deviation": 0.0},
+    "lead-time tail": {"lead_time.tail_probability": 0.0},
+}
+_CAPACITIES = {"supplier_capacity": None, "outbound_capacity": None}
+STRESSORS = {
+    "divergent": {**_BOTH, "capacities": _CAPACITIES, "lost sales": {"lost_share": 0.0}},
+    "meis": {**_BOTH, "capacities": {"outbound_capacity": None}, "cost of withdrawals": {"withdrawal_cost": 0.0}},
 }
 """What makes Env-2 hard, by chain, and the parameters that switch it off. No switch changes what an agent sees."""
 
