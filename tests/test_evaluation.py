@@ -251,7 +251,11 @@ def test_holm_by_hand():
 def test_versus_gives_every_row_its_own_numbers():
     rng = np.random.default_rng(9)
     luck = 10 * rng.normal(size=100)
-    costs = {"cheaper": luck - 5 + noise(rng, 6, 100), "equal": luck + noise(rng, 6, 100), "fixed": luck[None] + rng.uniform(1, 2, 100)}
+    costs = {
+        "cheaper": luck - 5 + noise(rng, 6, 100),
+        "equal": luck + noise(rng, 6, 100),
+        "fixed": luck[None] + rng.uniform(1, 2, 100),
+    }
     table = versus(costs, luck)
     for name, row in table.iterrows():
         assert row["mean"] == pytest.approx(costs[name].mean())
