@@ -100,6 +100,7 @@ class Job:
     first_round: int
     shared: SharedLearner
     claimed: Any  # steps that some worker has played or is playing, a locked counter
+    finished: Any  # steps whose round is over, a locked counter
     pipe: Connection
 
 
@@ -145,12 +146,13 @@ def train(
     if mp.get_start_method(allow_none=True) == "loky":  # inside joblib; a spawned child does not know that method
         mp.set_start_method("spawn", force=True)
     context = mp.get_context("spawn")
-    claimed, budget = context.Value("q", recorder.steps), config.rounds(env) * config.steps_per_round(env)
+    claimed, over = context.Value("q", recorder.steps), context.Value("q", recorder.steps)
+    budget = config.rounds(env) * config.steps_per_round(env)
     pipes, workers = [], []
     try:
         for rank in range(config.workers if recorder.steps < budget else 0):  # a finished run needs no workers
             ours, theirs = context.Pipe(duplex=False)
-            job = Job(env, config, seed, rank, rounds[rank], shared, claimed, theirs)
+            job = Job(env, config, seed, rank, rounds[rank], shared, claimed, over, theirs)
             workers.append(context.Process(target=_work, args=(job,), name=f"a3c-{rank}", daemon=True))
             workers[-1].start()
             theirs.close()
@@ -187,7 +189,7 @@ def _listen(
             rounds[rank] = report["rounds"]
             recorder.log(report["diagnostics"], report["samples"], now - last)
             last = now
-            if "state" in report:
+            if "state" in report and report["steps"] > recorder.steps:  # another worker's later report may come first
                 copy.pull(report["state"])
                 saved = {**_tensors(report["state"]), "rounds": list(rounds)}
                 recorder.validate(report["steps"], report["cost"], saved)
@@ -230,11 +232,14 @@ def _learn(job: Job) -> None:
             shared.apply(copy.gradient, left * config.learning_rate, config.adam_epsilon)
             sums = {key: sums.get(key, 0.0) + float(value) for key, value in diagnostics.items()}
             updates += 1
+        with job.finished.get_lock():  # workers need not finish in the order in which they claimed
+            job.finished.value += round_steps
+            finished = job.finished.value
         report = {
-            "rounds": collector.round + 1, "samples": round_steps, "steps": steps, "cost": collector.cost,
+            "rounds": collector.round + 1, "samples": round_steps, "steps": finished, "cost": collector.cost,
             "diagnostics": {key: value / updates for key, value in sums.items()},
         }  # fmt: skip
-        if config.is_due(env, steps):
+        if config.is_due(env, finished):
             report["state"] = shared.state()
         job.pipe.send(report)
         collector.start()

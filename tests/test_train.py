@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import active_children
+from multiprocessing import Pipe, active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,9 @@ from toys import Aim, Failing, Match, toy
 
 import meirl
 from meirl import study
-from meirl.runs import OtherRunError, learner, load_checkpoint, load_policy, preset, run_folder
+from meirl.a3c import LocalCopy, SharedLearner, _listen
+from meirl.collect import new_network
+from meirl.runs import OtherRunError, Recorder, learner, load_checkpoint, load_policy, preset, run_folder
 
 ROUND = 8 * 365  # environment steps
 SMALL = {"steps": 12 * ROUND, "environments": 8, "evaluations": 12, "validation_episodes": 8}
@@ -41,7 +43,7 @@ def test_gaussian_policy_learns_a_known_optimum(algo):
     env = toy(Aim, horizon=32)
     rounds = 60 if algo == "ppo" else 300  # A3C takes one gradient step where PPO takes dozens
     changes = {"steps": 64 * 32 * rounds, "environments": 64, "segment": 16, "learning_rate": 0.005, "evaluations": 3}
-    network = {"log_std": -0.5, "order_up_to": None}
+    network = {"log_std": -0.5}
     config = preset(algo, "tuned", "divergent-stationary", **changes, discount=0.5, network=network)
     done = train(algo, env, config)
     assert done.best_cost < 0.5 * 1000 * 32, "on average half a unit off; the optimum is 0, the start about 4"
@@ -183,6 +185,22 @@ def test_two_workers_learn_and_leave_nothing_behind(tmp_path):
     done = train("a3c", meirl.make("meis-stationary"), small("a3c", workers=2), out=tmp_path / "run")
     assert done.history[-1]["steps"] == 12 * ROUND
     assert not active_children()
+
+
+def test_a_late_report_does_not_turn_the_count_of_steps_back():
+    env, config = meirl.make("meis-stationary"), small("a3c", workers=2)
+    network = new_network(env, config.network, 0)
+    recorder = Recorder(env, "a3c", config, 0, network, None, resume=False, progress=False, tensorboard=False)
+    report = {"rounds": 1, "samples": ROUND, "cost": 0.0, "diagnostics": {}}
+    report["state"] = SharedLearner(network).state()
+    ours, theirs = zip(Pipe(), Pipe(), strict=True)
+    theirs[0].send(report | {"steps": 2 * ROUND})  # the parent hears of the second round first
+    theirs[1].send(report | {"steps": ROUND})
+    for pipe in theirs:
+        pipe.send({"done": True})
+    _listen(recorder, LocalCopy(network), list(ours), [None, None], [0, 0])
+    assert [row["steps"] for row in recorder.history] == [2 * ROUND]
+    assert recorder.steps == 2 * ROUND
 
 
 @pytest.fixture(scope="module")
