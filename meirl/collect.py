@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from .envs import Env
 from .envs.scenario import Model, NonNegative, Positive, Probability
 from .evaluation import FIRST_RESERVED_SEED
-from .networks import ActorCritic, NetworkConfig, to_action
+from .networks import ActorCritic, NetworkConfig
 
 MOST_WORKERS = 1_000  # a worker's scenario seed is MOST_WORKERS * seed + worker
 
@@ -124,8 +124,8 @@ class Collector:
             vector = observation.vector()
             head = network.head(vector)
             draw = network.sample(head, self.generator)
-            action = to_action(network.config, network.squashed(draw), observation)
-            self._state, costs, _ = env.step(self._state, env.orders(action), next(self._exogenous))
+            orders = env.orders(network.squashed(draw))
+            self._state, costs, _ = env.step(self._state, orders, next(self._exogenous))
             self.period += 1
             observation = env.observe(self._state, self.period)
             cost = costs.total

@@ -11,22 +11,13 @@ from gymnasium import spaces
 from pydantic import Field
 from torch import nn
 
-from .envs import DivergentParameters, Env, Observation
+from .envs import Env, Observation
 from .envs.scenario import Model, Positive
-from .heuristics import inventory_position
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
-class Tanh(nn.Module):
-    """The hyperbolic tangent through the sigmoid: on a CPU, PyTorch's own tanh takes about six times as long."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return tanh(x), to about 1e-7."""
-        return 2 * torch.sigmoid(2 * x) - 1
-
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class NetworkConfig(Model):
@@ -43,10 +34,6 @@ class NetworkConfig(Model):
     final_log_std: float | None = Field(
         None, description="lower the log standard deviation linearly to this instead of learning it"
     )
-    action_bias: float = Field(0.0, description="mean of the Gaussian at the start")
-    order_up_to: tuple[float, float] | None = Field(
-        None, description="actions are order-up-to levels in this range, in units of mean lead-time demand"
-    )
     normalise_returns: bool = Field(True, description="let the critic predict in units of the returns' mean and std")
     # Defects of the published PPO, for the chapter on threats; both leave a correct policy when off.
     defect_no_jacobian: bool = Field(False, description="density of the squashed action under the unsquashed Gaussian")
@@ -59,7 +46,7 @@ class ActorCritic(nn.Module):
     """Separate actor and critic networks with a Gaussian or a categorical policy, fit to an environment.
 
     A *draw* is what the distribution samples and what log-probabilities refer to: for Box actions a real vector, which
-    `action` clips (or squashes) and scales; for Discrete actions the action itself. Clipping is part of the environment
+    `squashed` clips (or squashes); for Discrete actions the action itself. Clipping is part of the environment
     as seen by the agent, so the Gaussian's log-probability is exact; with tanh the Jacobian is subtracted.
     """
 
@@ -77,8 +64,6 @@ class ActorCritic(nn.Module):
                 self.log_std = nn.Parameter(log_std)
             else:
                 self.register_buffer("log_std", log_std)
-            with torch.no_grad():
-                cast(nn.Linear, self.actor[-1]).bias.add_(config.action_bias)
         # The critic's scale lives in buffers, so that checkpoints and shared memory carry it.
         self.return_mean: torch.Tensor
         self.return_std: torch.Tensor
@@ -173,29 +158,7 @@ class Agent:
 
     def __call__(self, observation: Observation) -> torch.Tensor:
         """Return the most likely action."""
-        network = self.network
-        return to_action(network.config, network.mode(network.head(observation.vector())), observation)
-
-
-def to_action(config: NetworkConfig, action: torch.Tensor, observation: Observation) -> torch.Tensor:
-    """Turn a network's action into the environment's.
-
-    With ``order_up_to``, an action in [-1, 1] is an order-up-to level: what is ordered is the level minus the echelon
-    inventory position, so a steady action pursues a goal over many periods. Retailers' orders are scaled down together
-    to at most ``max_order``, since equal orders at the limit would all go to whoever is served first. The environment's
-    own actions pass through.
-    """
-    if config.order_up_to is None:
-        return action
-    env = observation.env
-    position = inventory_position(observation, echelon=True)
-    unit = torch.full_like(position[:1], env.parameters.demand.mean * (env.parameters.lead_time.mean + 1))
-    unit[:, 0] *= env.retailers
-    low, high = config.order_up_to
-    gap = torch.relu((low + (action + 1) / 2 * (high - low)) * unit - position)
-    most = cast(DivergentParameters, env.parameters).max_order
-    retailers = gap[:, 1:] * (most / gap[:, 1:].sum(1, keepdim=True).clamp(min=most))
-    return env.action(torch.cat([gap[:, :1], retailers], 1))
+        return self.network.mode(self.network.head(observation.vector()))
 
 
 def _mlp(inputs: int, config: NetworkConfig, outputs: int, gain: float) -> nn.Sequential:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -321,18 +321,6 @@ def evidence(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
-def two_measures(table: pd.DataFrame, columns: Sequence[str], labels: Sequence[str]) -> Figure:
-    """Scatter one measure of service against another, one labelled point a row of the table."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    for i, (name, row) in enumerate(table.iterrows()):
-        ax.plot(row[columns[0]], row[columns[1]], MARKERS[i % 7], color=COLOURS[i % 7], ms=8, label=str(name))
-    ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
-    ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    ax.legend(loc="lower right")
-    return figure
-
-
 def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
     """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``)."""
     shown = {c: values[c].map(("{:" + formats[c] + "}").format) if c in formats else values[c] for c in values}
@@ -638,15 +626,15 @@ def sweep(
 @_styled
 def services(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Scatter the published service level against the fill rate, one panel an environment, one marker a policy."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.6), sharex=True, sharey=True)
-    for ax, (name, table) in zip(axes, tables.items(), strict=True):
+    figure, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.6), sharex=True, sharey=True, squeeze=False)
+    for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
         for i, (policy, row) in enumerate(table.iterrows()):
             style: Any = {"marker": MARKERS[i % 7], "color": COLOURS[i % 7], "mfc": "white" if i > 6 else None}
             ax.plot(row["fill_rate"], row["published_service_level"], ls="", ms=8, label=str(policy), **style)
         ax.set(title=name, xlabel="fill rate [share of demand]", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("published service level [share]")
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside upper left")
+    axes[0, 0].set_ylabel("published service level [share]")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=4, loc="outside upper left")
     return figure
 
 
@@ -695,24 +683,6 @@ def seed_spread(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
-def tails(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
-    """Plot the share of episodes that cost more than a value, logarithmically: the tail at the lower right."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
-    for i, (name, cost) in enumerate(costs.items()):
-        share = 1 - np.arange(len(cost)) / len(cost)
-        ax.step(np.sort(cost), share, where="pre", color=COLOURS[i], ls=LINES[i % len(LINES)], label=name)
-        ax.plot(cost.mean(), np.mean(cost >= cost.mean()), MARKERS[i], color=COLOURS[i], ms=6)
-    ax.set(
-        xscale="log", yscale="log", xlabel=f"cost of an episode [{unit}]", ylabel="share of episodes\nthat cost more"
-    )
-    ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.legend()
-    return figure
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Chapter 7: evaluation
 
@@ -742,8 +712,8 @@ def cost_parts(parts: pd.DataFrame, units: Mapping[str, str]) -> Figure:
 
 
 @_styled
-def tails_by_environment(results: pd.DataFrame, units: Mapping[str, str]) -> Figure:
-    """Plot the share of episodes that cost more than x, both axes logarithmic, one panel an environment.
+def tails(results: pd.DataFrame, units: Mapping[str, str]) -> Figure:
+    """Plot the share of episodes that cost more than x, logarithmically, with the means; one panel an environment.
 
     Args:
         results: columns ``env``, ``policy``, ``cost``; one row an episode.
@@ -754,7 +724,9 @@ def tails_by_environment(results: pd.DataFrame, units: Mapping[str, str]) -> Fig
         rows = results[results["env"] == name]
         for i, (policy, of_policy) in enumerate(rows.groupby("policy", sort=False)):
             line = {"color": COLOURS[i], "ls": LINES[i % len(LINES)], "label": policy}
-            ax.ecdf(of_policy["cost"], complementary=True, **line)
+            cost = of_policy["cost"]
+            ax.ecdf(cost, complementary=True, **line)
+            ax.plot(cost.mean(), (cost >= cost.mean()).mean(), MARKERS[i], color=COLOURS[i], ms=4)
         ax.set(title=name, xlabel=f"cost of an episode [{unit}]", xscale="log", yscale="log", ylim=(1e-3, 1.1))
         narrow = rows["cost"].max() < 4 * rows["cost"].min()
         ax.xaxis.set(

@@ -149,16 +149,6 @@ def test_rescaling_the_critic_changes_no_prediction():
     assert network.return_mean != 0
 
 
-def test_order_up_to_actions_order_up_to_the_level():
-    env = meirl.make("divergent-nonstationary", initial_stock={"warehouse": 0, "retailer": 0})
-    network = network_for("divergent-nonstationary", order_up_to=(0.0, 2.0))
-    torch.nn.init.zeros_(network.actor[-1].weight)
-    torch.nn.init.zeros_(network.actor[-1].bias)  # the middle of the range
-    orders = env.orders(Agent(network)(env.observe(env.reset(1), 0)))[0]
-    # Half of 2 x lead-time demand, 36 a retailer, 108 in the echelon; together at most max_order = 80.
-    assert orders.tolist() == pytest.approx([80.0, 80 / 3, 80 / 3, 80 / 3], rel=1e-5)
-
-
 def test_explained_variance_and_normalised_advantages():
     observed = torch.tensor([1.0, 2.0, 3.0, 4.0])
     assert explained_variance(observed, observed) == 1
