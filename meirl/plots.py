@@ -564,16 +564,17 @@ def settings(config: LearnerConfig) -> Any:
 
 
 @_styled
-def forest(panels: Mapping[str, pd.DataFrame], label: str) -> Figure:
+def forest(panels: Mapping[str, pd.DataFrame], label: str, *, one_scale: bool = True) -> Figure:
     """Draw changes in percent with their intervals, one row each, panels below each other.
 
     Args:
         panels: by title; index: what was changed; columns ``percent``, ``percent_low``, ``percent_high``.
         label: of the axis.
+        one_scale: the same scale in all panels; else each has its own.
     """
     rows = [len(table) for table in panels.values()]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(WIDTH, 0.7 + 0.42 * len(rows) + 0.2 * sum(rows)), sharex=True, squeeze=False,
+        len(panels), 1, figsize=(WIDTH, 0.7 + 0.42 * len(rows) + 0.2 * sum(rows)), sharex=one_scale, squeeze=False,
         height_ratios=rows,
     )  # fmt: skip
     for i, (ax, (title, table)) in enumerate(zip(axes[:, 0], panels.items(), strict=True)):
