@@ -21,7 +21,7 @@ from torch import nn
 from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised, without_luck
 from .envs import Env
 from .envs.scenario import Positive
-from .networks import ActorCritic
+from .networks import ActorCritic, flat
 from .runs import Recorder
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's
@@ -72,15 +72,8 @@ class LocalCopy:
     """A process's own network, whose weights and gradients are views of two flat vectors."""
 
     def __init__(self, network: ActorCritic) -> None:
-        self.network = network
-        self.weights = _flat(network.parameters())
-        self.gradient = torch.zeros_like(self.weights)
-        start = 0
-        for parameter in network.parameters():
-            end = start + parameter.numel()
-            parameter.data = self.weights[start:end].view_as(parameter)
-            parameter.grad = self.gradient[start:end].view_as(parameter)
-            start = end
+        vector = flat(network)
+        self.network, self.weights, self.gradient = network, vector.data, cast(torch.Tensor, vector.grad)
 
     def pull(self, shared: SharedLearner | dict[str, Any]) -> None:
         """Copy the shared weights."""

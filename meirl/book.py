@@ -49,6 +49,7 @@ class Page(NamedTuple):
     notebook: Path  # notebooks/NN-name.md
     parameters: dict[str, Any]  # of this page, beside profile, seed and device
     title: str | None  # replaces the notebook's first heading
+    alone: bool = False  # at the full profile, while nothing else runs
 
 
 def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
@@ -75,7 +76,8 @@ def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
     for name, path in notebooks.items():
         for given in several.get(name, [{}]):
             own = dict(given)
-            found.append(Page(own.pop("page", name), path, own.pop("parameters", {}), own.pop("title", None)))
+            where = own.pop("page", name), path
+            found.append(Page(*where, own.pop("parameters", {}), own.pop("title", None), own.pop("alone", False)))
     chosen = [page for page in found if not only or page.name.startswith(tuple(only))]
     if not chosen:
         raise ValueError(f"no page begins with {', '.join(only)}; pages: {', '.join(page.name for page in found)}")
@@ -109,19 +111,21 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
     return build(source, root / "_build" / ("html" if profile == "full" else "quick/html"))
 
 
-def evidence(root: Path) -> tuple[str, bytes]:
-    """The table (Markdown) and the figure (PNG) of the published first page."""
+def evidence(root: Path) -> tuple[str, bytes, str]:
+    """The table (Markdown), the figure (PNG) and the result of every run (CSV) of the published first page."""
     page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
-    shown = [o.data for cell in page.cells for o in cell.get("outputs", ()) if o.output_type == "execute_result"]
-    (table,) = (data["text/markdown"] for data in shown if "text/markdown" in data)
-    (figure,) = (data["image/png"] for data in shown if "image/png" in data)
-    return table, b64decode(figure)
+    shown = [output.data for cell in page.cells for output in cell.get("outputs", ()) if "data" in output]
+    (table,), (figure,), (runs,) = (
+        [data[kind] for data in shown if kind in data] for kind in ("text/markdown", "image/png", "text/csv")
+    )
+    return table, b64decode(figure), runs
 
 
 def copy_evidence(root: Path) -> None:
-    """Give README the table and the figure of the first page, so that both come from the same run."""
-    table, figure = evidence(root)
+    """Give README the table and the figure of the first page, and readers its results, so that all are of one run."""
+    table, figure, runs = evidence(root)
     (root / "book" / "_static" / "evidence.png").write_bytes(figure)
+    (root / "book" / "_static" / "results.csv").write_text(runs, encoding="utf-8", newline="\n")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, rest = text.split(EVIDENCE_BEGINS, 1)
@@ -147,12 +151,16 @@ def make_pairs(root: Path, only: Iterable[str], jobs: int) -> None:
 
 def execute(chosen: list[Page], parameters: dict[str, Any], folder: Path, jobs: int) -> None:
     """Execute pages into a folder, several at once, with a progress bar."""
-    tasks = (delayed(execute_page)(page, parameters, folder) for page in chosen)
-    # One thread a kernel: faster side by side, and sums do not depend on how many cores there are.
-    with parallel_config("loky", n_jobs=min(jobs, len(chosen)), inner_max_num_threads=1):
-        done = Parallel(return_as="generator_unordered")(tasks)
-        for name, seconds in tqdm(done, total=len(chosen), desc=f"executing into {folder.name}/", unit="page"):
-            tqdm.write(f"  {name}: {seconds:.0f} s", file=sys.stderr)
+    alone = [page for page in chosen if page.alone and parameters.get("profile") == "full"]
+    together = [page for page in chosen if page not in alone]
+    with tqdm(total=len(chosen), desc=f"executing into {folder.name}/", unit="page") as bar:
+        for group, count in ((together, min(jobs, len(together))), (alone, 1)):
+            tasks = (delayed(execute_page)(page, parameters, folder) for page in group)
+            # One thread a kernel: faster side by side, and sums do not depend on how many cores there are.
+            with parallel_config("loky", n_jobs=max(1, count), inner_max_num_threads=1):
+                for name, seconds in Parallel(return_as="generator_unordered")(tasks):
+                    tqdm.write(f"  {name}: {seconds:.0f} s", file=sys.stderr)
+                    bar.update()
 
 
 def execute_page(page: Page, parameters: dict[str, Any], folder: Path) -> tuple[str, float]:

@@ -150,6 +150,25 @@ class ActorCritic(nn.Module):
         last.bias.mul_(std).add_(mean - self.return_mean).div_(self.return_std)
 
 
+def flat(network: nn.Module) -> nn.Parameter:
+    """Lay a network's parameters and their gradients end to end in two vectors, of which they become views.
+
+    Networks this small feel every loop over tensors: clipping a gradient, a step of Adam, or copying all weights then
+    is one operation on a vector.
+
+    Returns:
+        The vector of the parameters, in their order; its ``grad`` is that of the gradients.
+    """
+    vector = nn.Parameter(nn.utils.parameters_to_vector(network.parameters()).detach())
+    vector.grad = torch.zeros_like(vector)
+    start = 0
+    for parameter in network.parameters():
+        part = slice(start, start := start + parameter.numel())
+        parameter.data = vector.data[part].view_as(parameter)
+        parameter.grad = vector.grad[part].view_as(parameter)
+    return vector
+
+
 class Agent:
     """A trained network as a policy: ``Observation -> action``, deterministic."""
 

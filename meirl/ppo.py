@@ -12,7 +12,7 @@ from torch import nn
 from .collect import Collector, LearnerConfig, Segment, explained_variance, gae, new_network, normalised, without_luck
 from .envs import Env
 from .envs.scenario import Positive
-from .networks import ActorCritic
+from .networks import ActorCritic, flat
 from .runs import Recorder
 
 
@@ -83,8 +83,8 @@ def train(
 
 
 def new_optimiser(network: ActorCritic, config: PPOConfig) -> torch.optim.Optimizer:
-    """Adam; fused, as its loop over tensors is felt with networks this small."""
-    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+    """Adam, on all parameters as one vector."""
+    return torch.optim.Adam([flat(network)], lr=config.learning_rate, eps=1e-5, fused=True)
 
 
 def update(
@@ -116,9 +116,9 @@ def update(
             entropy = network.entropy(head).mean()
             policy_loss = clipped_surrogate(log_ratio, weight, config.clip)
             loss = policy_loss + config.value_weight * error - entropy_weight * entropy
-            optimiser.zero_grad()
+            optimiser.zero_grad(set_to_none=False)  # the networks' gradients are views
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.max_gradient_norm)
             optimiser.step()
             with torch.no_grad():
                 step = log_ratio.expm1()  # the probability ratio - 1

@@ -29,8 +29,6 @@ from .runs import ALGORITHMS, OtherRunError, learner, load_policy, preset, run_f
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell, by profile."""
-AS_PUBLISHED: dict[str, dict[str, Any]] = {"ppo": {}, "a3c": {"steps": 1_000 * 365}}
-"""What ``full`` changes in the preset ``as-published``: A3C plays 1,000 of its 10,000 episodes, but over more seeds."""
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
 TARGETS = {"divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
            "meis-nonstationary": 650}  # fmt: skip

@@ -2,14 +2,16 @@
 
 import re
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
-from meirl import book, pdf
+from meirl import book, pdf, study
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
@@ -111,11 +113,23 @@ def test_published_page_comes_from_the_committed_notebook(page):
 
 
 def test_the_readme_has_the_table_and_the_figure_of_the_first_page():
-    table, figure = book.evidence(ROOT)
+    table, figure, _ = book.evidence(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{book.EVIDENCE_BEGINS}\n\n{table}\n\n{book.EVIDENCE_ENDS}" in readme
     assert "](book/_static/evidence.png)" in readme
     assert (ROOT / "book" / "_static" / "evidence.png").read_bytes() == figure
+
+
+def test_the_published_results_are_those_of_the_table_on_the_first_page():
+    table, _, csv = book.evidence(ROOT)
+    assert (ROOT / "book" / "_static" / "results.csv").read_text(encoding="utf-8") == csv
+    runs = pd.read_csv(StringIO(csv))
+    header, _, *lines = (line.strip("| ").split(" | ") for line in table.splitlines())
+    shown = {label: dict(zip(header[1:], costs, strict=True)) for label, *costs in lines}
+    for (env, algo), cell in runs.groupby(["env", "algo"]):
+        assert len(cell) == study.SEEDS["full"]
+        digits = 0 if cell["cost"].mean() > 10_000 else 1
+        assert shown[f"{algo.upper()}, tuned"][env].startswith(f"{cell['cost'].mean():,.{digits}f} ±")
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -221,6 +235,19 @@ def test_one_notebook_gives_several_pages(project):
     assert [p.name for p in book.pages(project, ["01-toy-b"])] == ["01-toy-b"]
     book.make_pairs(project, (), 1)
     assert "quick 0 default" in (project / "notebooks" / "01-toy.ipynb").read_text(encoding="utf-8")
+
+
+def test_a_page_that_measures_speed_is_executed_alone_at_the_full_profile(project):
+    busy = "import time\nfrom pathlib import Path\nbegan = time.time()\ntime.sleep(2)\n"
+    text = NOTEBOOK.replace("print(", busy + 'Path(f"{cell}.txt").write_text(f"{began} {time.time()}")\nprint(')
+    (project / "notebooks" / "01-toy.md").write_text(text, encoding="utf-8")
+    listed = [{"page": c, "parameters": {"cell": c}, **({"alone": True} if c == "a" else {})} for c in "abc"]
+    (project / "notebooks" / "pages.yaml").write_text(yaml.safe_dump({"01-toy": listed}), encoding="utf-8")
+    book.execute(book.pages(project), {"profile": "full"}, project / "book", 3)
+    (a, _), (_, b), (_, c) = (
+        map(float, (project / "notebooks" / f"{name}.txt").read_text(encoding="utf-8").split()) for name in "abc"
+    )
+    assert a > max(b, c)
 
 
 @pytest.mark.parametrize(

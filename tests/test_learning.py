@@ -7,7 +7,7 @@ import torch
 
 import meirl
 from meirl.collect import Collector, LearnerConfig, explained_variance, gae, new_network, normalised, without_luck
-from meirl.networks import ActorCritic, Agent, NetworkConfig
+from meirl.networks import ActorCritic, Agent, NetworkConfig, flat
 from meirl.ppo import clipped_surrogate
 from meirl.runs import preset
 
@@ -220,6 +220,25 @@ def test_every_preset_is_valid_and_within_the_published_budget(algo, which, name
     config = preset(algo, which, name)
     assert config.steps == (2_560_000 if name.startswith("divergent") else 3_650_000)
     assert not [key for key, value in config.model_dump().items() if key.startswith("defect") and value]
+
+
+def test_parameters_as_one_vector_learn_as_they_do_apart():
+    env = meirl.make("meis-stationary")
+    vectors = torch.rand(64, len(env.legend()))
+    networks = [new_network(env, NetworkConfig(), 0) for _ in range(2)]
+    vector = flat(networks[1])
+    optimisers = [torch.optim.Adam(given, lr=1e-2) for given in (networks[0].parameters(), [vector])]
+    for _ in range(5):
+        for network, optimiser in zip(networks, optimisers, strict=True):
+            optimiser.zero_grad(set_to_none=False)
+            (network.head(vectors).square().sum() + network.value(vectors).sum()).backward()
+            parameters = optimiser.param_groups[0]["params"]
+            torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+            optimiser.step()
+    for apart, together in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(apart, together)
+    networks[1].load_state_dict(new_network(env, NetworkConfig(), 1).state_dict())
+    assert torch.equal(vector, torch.nn.utils.parameters_to_vector(networks[1].parameters()))  # still views
 
 
 def test_as_published_is_published_with_its_defects_on():
