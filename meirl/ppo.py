@@ -118,8 +118,9 @@ def update(
             loss = policy_loss + config.value_weight * error - entropy_weight * entropy
             optimiser.zero_grad(set_to_none=False)  # the networks' gradients are views
             loss.backward()
-            nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.max_gradient_norm)
-            optimiser.step()
+            norm = nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.max_gradient_norm)
+            if norm.isfinite():  # not so if a probability ratio overflowed: far beyond max_kl, where passes stop
+                optimiser.step()
             with torch.no_grad():
                 step = log_ratio.expm1()  # the probability ratio - 1
                 kl = (step - log_ratio).mean()  # Schulman's low-variance estimate, never negative
