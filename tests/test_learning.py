@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import meirl
+from meirl import ppo
 from meirl.collect import Collector, LearnerConfig, explained_variance, gae, new_network, normalised, without_luck
 from meirl.networks import ActorCritic, Agent, NetworkConfig, flat
 from meirl.ppo import clipped_surrogate
@@ -239,6 +240,14 @@ def test_parameters_as_one_vector_learn_as_they_do_apart():
         torch.testing.assert_close(apart, together)
     networks[1].load_state_dict(new_network(env, NetworkConfig(), 1).state_dict())
     assert torch.equal(vector, torch.nn.utils.parameters_to_vector(networks[1].parameters()))  # still views
+
+
+def test_a_ratio_that_overflows_leaves_finite_weights():
+    env = meirl.make("divergent-stationary")
+    wild = {"steps": 4_000, "evaluations": 1, "validation_episodes": 4, "learning_rate": 1.0}
+    run = ppo.train(env, preset("ppo", "as-published", env.name, **wild), 0, progress=False)
+    assert run.history[-1]["kl"] == math.inf
+    assert all(parameter.isfinite().all() for parameter in run.network.parameters())
 
 
 def test_as_published_is_published_with_its_defects_on():
