@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -43,11 +42,11 @@ class SharedLearner:
     """
 
     def __init__(self, network: ActorCritic) -> None:
-        self.weights = _flat(network.parameters()).share_memory_()
+        self.weights = nn.utils.parameters_to_vector(network.parameters()).detach().share_memory_()
         self.mean = torch.zeros_like(self.weights).share_memory_()
         self.square = torch.zeros_like(self.weights).share_memory_()
         self.updates = torch.zeros((), dtype=torch.long).share_memory_()
-        self.buffers = _flat(network.buffers()).share_memory_()  # scales; one worker keeps them
+        self.buffers = nn.utils.parameters_to_vector(network.buffers()).share_memory_()  # scales; one worker keeps them
 
     def apply(self, gradient: torch.Tensor, learning_rate: float, epsilon: float) -> None:
         """One step of Adam with a gradient computed elsewhere."""
@@ -268,15 +267,10 @@ def compute_gradient(copy: LocalCopy, segment: Segment, config: A3CConfig, entro
 def _update_scale(copy: LocalCopy, shared: SharedLearner, returns: torch.Tensor) -> None:
     """Move the critic's scale, in the shared network, without changing what it predicts; only one worker does."""
     copy.network.update_return_scale(returns, rate=0.005)
-    shared.buffers.copy_(_flat(copy.network.buffers()))
+    shared.buffers.copy_(nn.utils.parameters_to_vector(copy.network.buffers()))
     # The critic's last layer was rescaled with the returns; its weights are the last of the vector.
     size = sum(parameter.numel() for parameter in copy.network.critic[-1].parameters())
     shared.weights[-size:] = copy.weights[-size:]
-
-
-def _flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """A new vector of all their numbers."""
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def _tensors(state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -47,8 +47,8 @@ class Page(NamedTuple):
 
     name: str  # file name without suffix
     notebook: Path  # notebooks/NN-name.md
-    parameters: dict[str, Any]  # of this page, beside profile, seed and device
-    title: str | None  # replaces the notebook's first heading
+    parameters: dict[str, Any] = {}  # noqa: RUF012  # beside profile, seed and device; never modified
+    title: str | None = None  # replaces the notebook's first heading
     alone: bool = False  # at the full profile, while nothing else runs
 
 
@@ -63,7 +63,7 @@ def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
         The pages in order.
 
     Raises:
-        ValueError: if this is not the project's folder, nothing matches, or ``pages.yaml`` names no notebook.
+        ValueError: if this is not the project's folder, nothing matches, or ``pages.yaml`` has a wrong notebook or key.
     """
     folder = root / "notebooks"
     if not (root / "_config.yml").exists() or not folder.is_dir():
@@ -75,9 +75,10 @@ def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
     found = []
     for name, path in notebooks.items():
         for given in several.get(name, [{}]):
+            if wrong := set(given) - {"page", "parameters", "title", "alone"}:
+                raise ValueError(f"notebooks/pages.yaml: {name}: unknown key {sorted(wrong)[0]!r}")
             own = dict(given)
-            where = own.pop("page", name), path
-            found.append(Page(*where, own.pop("parameters", {}), own.pop("title", None), own.pop("alone", False)))
+            found.append(Page(own.pop("page", name), path, **own))
     chosen = [page for page in found if not only or page.name.startswith(tuple(only))]
     if not chosen:
         raise ValueError(f"no page begins with {', '.join(only)}; pages: {', '.join(page.name for page in found)}")
@@ -145,7 +146,7 @@ def stage(root: Path) -> Path:
 def make_pairs(root: Path, only: Iterable[str], jobs: int) -> None:
     """Execute every notebook as it stands (profile quick) into its pair ``notebooks/NN-name.ipynb``."""
     # The pair is the notebook with its own defaults, whatever pages are made of it.
-    pairs = {page.notebook: Page(page.notebook.stem, page.notebook, {}, None) for page in pages(root, only)}
+    pairs = {page.notebook: Page(page.notebook.stem, page.notebook) for page in pages(root, only)}
     execute(list(pairs.values()), {}, root / "notebooks", jobs)
 
 

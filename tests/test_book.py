@@ -255,9 +255,13 @@ def test_a_page_that_measures_speed_is_executed_alone_at_the_full_profile(projec
     [
         (lambda root: (root / "_config.yml").unlink(), "run this in the project's folder"),
         (lambda root: (root / "notebooks" / "pages.yaml").write_text("09-none: []"), r"no notebook 09-none\.md"),
+        (
+            lambda root: (root / "notebooks" / "pages.yaml").write_text("01-toy: [{alon: true}]"),
+            r"pages\.yaml: 01-toy: unknown key 'alon'",
+        ),
         (lambda root: shutil.rmtree(root / "notebooks"), "run this in the project's folder"),
     ],
-    ids=["no config", "unknown notebook", "no notebooks"],
+    ids=["no config", "unknown notebook", "unknown key", "no notebooks"],
 )
 def test_a_wrong_folder_is_refused(project, change, message):
     change(project)
