@@ -33,12 +33,12 @@ lint: $(VENV)/installed  ## style and types
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-unit: $(VENV)/installed  ## unit tests and recorded traces only
-	$(PY) -m pytest -rs tests
+unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
+	$(PY) -m pytest -rs tests meirl notebooks/meirl_study
 
-test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, every notebook
+test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
 	$(PY) -m meirl book --profile quick
-	$(PY) -m pytest -rs --nbval --nbval-current-env tests notebooks
+	$(PY) -m pytest -rs --nbval --nbval-current-env tests meirl notebooks
 
 clean:  ## delete what was built (not the environment, not the runs)
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache

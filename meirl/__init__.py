@@ -1,16 +1,15 @@
 """meirl: multi-echelon inventory, reinforcement learning and the heuristics it has to beat."""
 
+from . import heuristics
 from .device import pick_device
 from .envs import NAMES, Costs, Env, Flows, Observation, Scenario, make
-from .envs.gymnasium import register as _register
+from .envs.gym import register as _register
 from .evaluation import compare, held_out, summarise
-from .rollout import Policy, rollout, simulate, trajectory
+from .rollout import Policy, play, rollout, simulate, trajectory
 
 __version__ = "1.0.0"
 
-__all__ = [
-    "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "make", "pick_device",
-    "rollout", "simulate", "summarise", "trajectory",
-]  # fmt: skip
+__all__ = ["NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "heuristics",
+           "make", "pick_device", "play", "rollout", "simulate", "summarise", "trajectory"]  # fmt: skip
 
 _register()

@@ -1,7 +1,5 @@
 """Choose where tensors live: CUDA, then Apple's MPS, then the CPU; a device must prove itself before it is used."""
 
-from __future__ import annotations
-
 import os
 import re
 import warnings
@@ -13,18 +11,13 @@ KINDS = ("cuda", "mps", "cpu")
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Pick a device that works.
+    """Pick a device that works: the one asked for, or the best.
+
+    One that was asked for by name but does not work is replaced by the CPU, with a `RuntimeWarning` that says why.
 
     Args:
-        name: ``auto``, ``cuda``, ``cuda:1``, ``mps`` or ``cpu``. None reads the environment variable ``MEIRL_DEVICE``,
-            and means ``auto`` if that is not set.
-
-    Returns:
-        The device asked for, or the best that works. One that was asked for by name but does not work is replaced by
-        the CPU, with a `RuntimeWarning` that says why.
-
-    Raises:
-        ValueError: if the name is none of these.
+        name: ``auto``, ``cuda``, ``cuda:1``, ``mps`` or ``cpu``, else a ValueError. None reads the environment variable
+            ``MEIRL_DEVICE``, and means ``auto`` if that is not set.
     """
     source = "device" if name is not None else VARIABLE
     wanted = name if name is not None else os.environ.get(VARIABLE) or "auto"

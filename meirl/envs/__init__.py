@@ -1,15 +1,11 @@
 """The environments: two chains, each stationary and non-stationary, all parameters in YAML."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from pydantic import ValidationError
 
+from ..config import load_yaml, merged, validated
 from .base import OBSERVATION_SETS, Costs, Env, Flows, Observation, ObservationSet, Parameters, Transition
 from .divergent import DivergentEnv, DivergentParameters, DivergentState
 from .meis import MeisEnv, MeisParameters, MeisState
@@ -18,7 +14,7 @@ from .scenario import Exogenous, Scenario
 __all__ = [
     "CHAINS", "NAMES", "OBSERVATION_SETS", "Costs", "DivergentEnv", "DivergentParameters", "DivergentState", "Env",
     "Exogenous", "Flows", "MeisEnv", "MeisParameters", "MeisState", "Observation", "ObservationSet", "Parameters",
-    "Scenario", "Transition", "load_yaml", "make", "validated",
+    "Scenario", "Transition", "make",
 ]  # fmt: skip
 
 CHAINS: dict[str, tuple[type[Env], type[Parameters]]] = {
@@ -29,13 +25,9 @@ NAMES = ("divergent-stationary", "divergent-nonstationary", "meis-stationary", "
 
 
 def make(
-    name: str | Path,
-    *,
-    observation: ObservationSet = "full",
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    **changes: Any,
-) -> Env:
+    name: str | Path, *, observation: ObservationSet = "full", device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32, **changes: Any,
+) -> Env:  # fmt: skip
     """Make an environment.
 
     Args:
@@ -47,66 +39,22 @@ def make(
         **changes: parameters to change, by key; a mapping changes only the keys it names, for example
             ``make("divergent-nonstationary", demand={"shock": None})``.
 
-    Returns:
-        The environment.
-
     Raises:
         ValueError: if the name is unknown, or a parameter is unknown, of the wrong type or impossible. The message
             names the file, the key and what was expected.
+
+    >>> env = make("divergent-stationary", horizon=100)
+    >>> env.horizon, env.node_names
+    (100, ['warehouse', 'retailer 1', 'retailer 2', 'retailer 3'])
     """
     path = Path(name)
     if str(name) in NAMES:
         path = Path(__file__).parent / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"unknown environment {str(name)!r}: expected one of {', '.join(NAMES)}, or a YAML file")
-    values = _merged(load_yaml(path), changes)
+    values = merged(load_yaml(path), changes)
     chain = values.get("chain")
     if chain not in CHAINS:
         raise ValueError(f"{path.name}: chain: expected one of {', '.join(CHAINS)}, got {chain!r}")
     kind, parameters = CHAINS[chain]
     return kind(str(name), validated(parameters, values, path.name), observation, device, dtype)
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        ValueError: if it is missing, unreadable or no mapping; the message names the file.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no such file: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
-    return values
-
-
-def validated(model: type, values: Mapping[str, Any], source: str) -> Any:
-    """Build a pydantic model; every error names the source, the key, what was expected and what was there.
-
-    Raises:
-        ValueError: one line for each error.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        lines = []
-        for e in error.errors():
-            key = ".".join(str(part) for part in e["loc"]) or "(whole file)"
-            message = "unknown key" if e["type"] == "extra_forbidden" else e["msg"]
-            lines.append(f"{source}: {key}: {message}, got {e['input']!r}")
-        raise ValueError("\n".join(lines)) from None
-
-
-def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy of ``base`` with ``changes`` laid over it, mapping by mapping."""
-    merged = dict(base)
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
-            merged[key] = _merged(merged[key], value)
-        else:
-            merged[key] = value
-    return merged

@@ -1,7 +1,5 @@
 """What both chains share: parameters with sources, the result of a step, and the parts of `Env` that never differ."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
@@ -11,10 +9,12 @@ import torch
 from gymnasium import spaces
 from pydantic import Field
 
-from .scenario import Capacity, Demand, LeadTime, Model, Positive, Scenario, sample_scenario, seasonal_mean
+from ..config import Model, Positive
+from .scenario import Capacity, Demand, LeadTime, Scenario, sample_scenario, seasonal_mean
 
 ObservationSet = Literal["published", "full"]
 OBSERVATION_SETS: tuple[str, ...] = get_args(ObservationSet)
+SEASON = ["season, sine", "season, cosine"]
 
 
 class Parameters(Model):
@@ -23,9 +23,7 @@ class Parameters(Model):
     horizon: int = Field(ge=1, description="periods (days) in an episode; the study: 500 divergent, 365 MEIS")
     demand: Demand
     lead_time: LeadTime
-    outbound_capacity: Capacity | None = Field(
-        None, description="what the warehouse can ship a period; null: unlimited"
-    )
+    outbound_capacity: Capacity | None = Field(None, description="what the warehouse ships a period; null: unlimited")
     cost_unit: Positive = Field(1.0, description="reported cost = cost / cost_unit; the study reports MEIS in 10,000s")
     reward_unit: Positive = Field(10_000.0, description="reward = -cost / reward_unit, as in the study")
 
@@ -65,77 +63,78 @@ class Transition(NamedTuple):
     flows: Flows
 
 
+class Feature(NamedTuple):
+    """Numbers of an observation that belong together."""
+
+    names: list[str]
+    values: torch.Tensor  # (batch, len(names)), scaled for a network
+
+
 class Observation(NamedTuple):
     """What a policy may look at: the state and the calendar, never the scenario.
 
     Networks read `vector`; heuristics read the state's fields by name, in units.
     """
 
-    env: Env
+    env: "Env"
     state: Any
-    period: int | torch.Tensor  # the period about to start; ``(batch,)`` if episodes are at different periods
+    period: int  # the period about to start
 
     def vector(self) -> torch.Tensor:
         """The numbers of the environment's observation set, ``(batch, len(env.legend()))``."""
-        return self.env.vector(self)
+        return torch.cat([feature.values for feature in self.env.features(self)], 1)
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The same numbers by name, each ``(batch,)``."""
+        names = [name for feature in self.env.features(self) for name in feature.names]
+        return dict(zip(names, self.vector().unbind(1), strict=True))
 
 
 class Env(ABC):
-    """An inventory system as pure functions over batches of episodes.
+    """An inventory system as pure functions over batches of episodes. N = 1 + R nodes, upstream first."""
 
-    Attributes:
-        name: what `meirl.make` was asked for.
-        parameters: the validated parameters.
-        observation: the observation set, ``published`` or ``full``.
-        device: where states and scenarios live.
-        dtype: floating type of states and scenarios.
-    """
-
-    parameters: Parameters
-    action_space: spaces.Space
-    chain: ClassVar[str]
+    name: str  #: what `meirl.make` was asked for
+    parameters: Parameters  #: validated
+    observation: ObservationSet  #: the observation set, ``published`` or ``full``
+    device: torch.device  #: where states and scenarios live
+    dtype: torch.dtype  #: floating type of states and scenarios
+    chain: ClassVar[str]  #: name of the kind of chain
+    source: ClassVar[str]  #: what the upstream node orders from
+    retailers: int  #: number of nodes that face customers, R
+    node_names: list[str]  #: of all nodes
+    action_space: spaces.Space  #: Gymnasium space of one episode's action
+    options: int | None = None  #: number of discrete actions, each one node's order; None: all order in every period
+    largest_order: torch.Tensor  #: most that each node can order in a period, ``(N,)`` units
+    holding_cost: torch.Tensor  #: of a unit on hand for a period at each node, ``(N,)``
+    shortage_cost: torch.Tensor  #: of a customer's unit that waits for a period at each retailer, ``(R,)``
+    supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
 
     def __init__(
-        self,
-        name: str,
-        parameters: Parameters,
-        observation: ObservationSet = "full",
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+        self, name: str, parameters: Parameters, observation: ObservationSet = "full",
+        device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         if observation not in OBSERVATION_SETS:
             raise ValueError(f"observation must be one of {', '.join(OBSERVATION_SETS)}, got {observation!r}")
         self.name, self.parameters, self.observation = name, parameters, observation
         self.device, self.dtype = torch.device(device), dtype
+        self.horizon = parameters.horizon
+        self._prepare()
+        self.nodes = len(self.node_names)
 
-    @property
-    def horizon(self) -> int:
-        """Number of periods in an episode."""
-        return self.parameters.horizon
-
-    @property
-    def nodes(self) -> int:
-        """Number of stocking nodes, the warehouse (middle) included."""
-        return 1 + self.retailers
-
-    @property
     @abstractmethod
-    def retailers(self) -> int:
-        """Number of nodes that face customers."""
-
-    @property
-    @abstractmethod
-    def node_names(self) -> list[str]:
-        """Names of the nodes, upstream first."""
+    def _prepare(self) -> None:
+        """Set what follows from the parameters: nodes, spaces, and the constants of a step as tensors."""
 
     def sample(self, episodes: int, seed: int, first: int = 0) -> Scenario:
-        """Draw episodes ``first .. first + episodes - 1`` of a seed; see `sample_scenario`."""
+        """Draw episodes ``first .. first + episodes - 1`` of a seed; see `sample_scenario`.
+
+        >>> import meirl
+        >>> meirl.make("meis-stationary").sample(2, seed=7).demand.shape  # (batch, period, leaf)
+        torch.Size([2, 365, 2])
+        """
         p = self.parameters
-        supplier = getattr(p, "supplier_capacity", None)
-        drawn = sample_scenario(
-            p.demand, p.lead_time, supplier, p.outbound_capacity,
-            retailers=self.retailers, horizon=p.horizon, episodes=episodes, seed=seed, first=first,
-        )  # fmt: skip
+        processes = (p.demand, p.lead_time, self.supplier_capacity, p.outbound_capacity)
+        drawn = sample_scenario(processes, (self.retailers, p.horizon), episodes, seed, first)
         return drawn.to(self.device, self.dtype)
 
     @abstractmethod
@@ -154,24 +153,26 @@ class Env(ABC):
     def action(self, orders: torch.Tensor) -> torch.Tensor:
         """Turn order quantities into the nearest action: the inverse of `orders`."""
 
-    def observe(self, state: Any, period: int | torch.Tensor) -> Observation:
+    def observe(self, state: Any, period: int) -> Observation:
         """Pair a state with the calendar."""
         return Observation(self, state, period)
 
     @abstractmethod
-    def vector(self, observation: Observation) -> torch.Tensor:
-        """The numbers that a network sees; `legend` names each."""
+    def on_order(self, state: Any) -> torch.Tensor:
+        """What is on its way to each node, ``(batch, N)`` units."""
 
     @abstractmethod
+    def features(self, observation: Observation) -> list[Feature]:
+        """The numbers that a network sees, with their names, in order."""
+
     def legend(self) -> list[str]:
         """Name of every number in the observation vector, in order."""
+        return list(self.observe(self.reset(1), 0).named())
 
     @cached_property
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
-        if self.chain == "divergent" and self.observation == "published":
-            return spaces.Box(-1.0, 1.0, (len(self.legend()),), np.float32)
-        season = np.array([name.startswith("season") for name in self.legend()])
+        season = np.array([name in SEASON for name in self.legend()])
         # Stocks and backlogs are never negative; demand, and so they, have no largest value.
         low, high = np.where(season, -1.0, 0.0), np.where(season, 1.0, np.finfo(np.float32).max)
         return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
@@ -188,29 +189,21 @@ class Env(ABC):
 
     @cached_property
     def _calendar(self) -> torch.Tensor:
-        """Sine and cosine of the season by period, ``(horizon + 1, 2)``; no columns without a season."""
         season = self.parameters.demand.season
         if season is None:
             return self.tensor(np.empty((self.horizon + 1, 0)))
         phase = 2 * np.pi * np.arange(self.horizon + 1) / season.period
         return self.tensor(np.stack([np.sin(phase), np.cos(phase)], axis=1))
 
-    def calendar(self, period: int | torch.Tensor, episodes: int) -> torch.Tensor:
-        """Sine and cosine of the season, ``(episodes, 2)``, or ``(episodes, 0)`` without a season."""
-        now = self._calendar[period]
-        return now.expand(episodes, -1) if isinstance(period, int) else now
+    def calendar(self, period: int, episodes: int) -> torch.Tensor:
+        """Sine and cosine of the season in a period, ``(episodes, 2)``, or ``(episodes, 0)`` without a season."""
+        return self._calendar[period].expand(episodes, -1)
 
     def check_orders(self, orders: torch.Tensor) -> None:
-        """Refuse orders of the wrong shape, negative ones and NaN.
-
-        Raises:
-            ValueError: with the offending shape or value.
-        """
+        """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""
         if orders.ndim != 2 or orders.shape[1] != self.nodes:
-            names = ", ".join(self.node_names)
-            raise ValueError(
-                f"{self.name}: orders must be (batch, {self.nodes}) for {names}, got {tuple(orders.shape)}"
-            )
+            expected = f"(batch, {self.nodes}) for {', '.join(self.node_names)}"
+            raise ValueError(f"{self.name}: orders must be {expected}, got {tuple(orders.shape)}")
         # NaN spreads through min and fails any comparison, so one reduction finds both.
         if not orders.min().item() >= 0:
             bad = orders[~(orders >= 0)][0].item()
@@ -218,6 +211,6 @@ class Env(ABC):
 
 
 def per_node(warehouse: float, retailer: float | tuple[float, ...], retailers: int) -> list[float]:
-    """One value a node, upstream first, from the warehouse's and the retailers' (one for all, or one each)."""
+    """One value a node, upstream first; the retailers' is one for all, or one each."""
     each = retailer if isinstance(retailer, tuple) else (retailer,) * retailers
     return [warehouse, *each]

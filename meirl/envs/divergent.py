@@ -1,38 +1,31 @@
 """The divergent chain: supplier -> warehouse -> retailers, every node ordering in every period."""
 
-from __future__ import annotations
-
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from pydantic import Field, model_validator
 
-from .base import Costs, Env, Flows, Observation, Parameters, Transition, per_node
-from .scenario import Capacity, Exogenous, Model, NonNegative, Positive, Probability
+from ..config import Model, NonNegative, Positive, Probability
+from .base import SEASON, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
+from .scenario import Capacity, Exogenous
 
 PerRetailer = NonNegative | tuple[NonNegative, ...]
 LimitPerRetailer = Positive | tuple[Positive, ...]
+STOCK_PERIODS = 5  # stocks reach a network in units of 5 periods of mean demand, what is due in units of one
 
 
-class Holding(Model):
-    """Holding cost per unit and period."""
-
-    warehouse: NonNegative
-    retailer: PerRetailer
-
-
-class Stock(Model):
-    """Units on hand at the start."""
+class PerNode(Model):
+    """The warehouse's value and the retailers'."""
 
     warehouse: NonNegative
     retailer: PerRetailer
 
 
 class Shelf(Model):
-    """Most units a node can keep; arrivals above it are discarded."""
+    """Most units a node can keep."""
 
     warehouse: Positive
     retailer: LimitPerRetailer
@@ -43,12 +36,12 @@ class DivergentParameters(Parameters):
 
     chain: Literal["divergent"]
     retailers: int = Field(ge=1, description="number of retailers; the study: 3")
-    holding_cost: Holding
+    holding_cost: PerNode = Field(description="per unit on hand and period")
     backorder_cost: PerRetailer = Field(description="per unit backordered at the end of a period")
     lost_sale_cost: NonNegative = Field(description="per unit of demand lost")
     lost_share: Probability = Field(description="share of unmet demand that is lost, the rest is backordered")
-    initial_stock: Stock
-    max_inventory: Shelf
+    initial_stock: PerNode = Field(description="units on hand at the start")
+    max_inventory: Shelf = Field(description="units a node can keep; arrivals above it are discarded")
     max_backorder: LimitPerRetailer = Field(description="backorders above it are forgotten at no cost, in units")
     max_outstanding: LimitPerRetailer = Field(description="a retailer's outstanding order is cut at it, in units")
     max_in_transit: LimitPerRetailer = Field(description="only normalises the published observation, in units")
@@ -58,7 +51,7 @@ class DivergentParameters(Parameters):
     supplier_capacity: Capacity | None = Field(None, description="what the supplier ships a period; null: unlimited")
 
     @model_validator(mode="after")
-    def _one_value_per_retailer(self) -> DivergentParameters:
+    def _one_value_per_retailer(self) -> Self:
         lists = {name: getattr(self, name) for name in type(self).model_fields}
         for group in ("holding_cost", "initial_stock", "max_inventory"):
             lists[f"{group}.retailer"] = lists[group].retailer
@@ -84,37 +77,22 @@ class DivergentEnv(Env):
     """
 
     parameters: DivergentParameters
-    chain = "divergent"
+    chain, source = "divergent", "supplier"
 
-    @property
-    def retailers(self) -> int:
-        """Number of retailers."""
-        return self.parameters.retailers
-
-    @property
-    def node_names(self) -> list[str]:
-        """Warehouse, then retailers from 1."""
-        return ["warehouse", *(f"retailer {i + 1}" for i in range(self.retailers))]
-
-    @cached_property
-    def action_space(self) -> spaces.Box:  # type: ignore[override]
-        """One number in [-1, 1] for each node."""
-        return spaces.Box(-1.0, 1.0, (self.nodes,), np.float32)
-
-    @cached_property
-    def _limits(self) -> dict[str, torch.Tensor]:
-        """Constants of the step, as tensors ``(N,)`` or ``(R,)``."""
-        p, n = self.parameters, self.retailers
-        shelf, holding, stock = p.max_inventory, p.holding_cost, p.initial_stock
+    def _prepare(self) -> None:
+        p, n = self.parameters, self.parameters.retailers
+        self.retailers, self.supplier_capacity = n, p.supplier_capacity
+        self.node_names = ["warehouse", *(f"retailer {i + 1}" for i in range(n))]
+        self.action_space = spaces.Box(-1.0, 1.0, (1 + n,), np.float32)
+        self.largest_order = self.tensor([min(p.order_cap, p.max_order)] * (1 + n))
+        self.holding_cost = self.tensor(per_node(p.holding_cost.warehouse, p.holding_cost.retailer, n))
+        self.shortage_cost = self.tensor(per_node(0, p.backorder_cost, n)[1:])
         outstanding = per_node(0, p.max_outstanding, n)[1:]
-        return {
-            "holding": self.tensor(per_node(holding.warehouse, holding.retailer, n)),
-            "stock": self.tensor(per_node(stock.warehouse, stock.retailer, n)),
-            "shelf": self.tensor(per_node(shelf.warehouse, shelf.retailer, n)),
-            "shortage": self.tensor(per_node(0, p.backorder_cost, n)[1:]),
-            "lost_sale": self.tensor([p.lost_sale_cost] * n),
-            "lost_share": self.tensor(p.lost_share),
-            "order_cap": self.tensor(p.order_cap),
+        self._limits = {
+            "stock": self.tensor(per_node(p.initial_stock.warehouse, p.initial_stock.retailer, n)),
+            "shelf": self.tensor(per_node(p.max_inventory.warehouse, p.max_inventory.retailer, n)),
+            "lost_sale": self.tensor([p.lost_sale_cost] * n), "lost_share": self.tensor(p.lost_share),
+            "order_cap": self.tensor(p.order_cap), "nothing": self.tensor(0.0),
             "backorder": self.tensor(per_node(0, p.max_backorder, n)[1:]),
             "outstanding": self.tensor([np.inf, *outstanding]),
             # the study divides the warehouse's outstanding order by the (first) retailer's limit
@@ -122,8 +100,7 @@ class DivergentEnv(Env):
             "in_transit": self.tensor(per_node(0, p.max_in_transit, n)[1:]),
             "mean_demand": self.tensor(per_node(p.demand.mean * n, p.demand.mean, n)),
             "is_retailer": self.tensor([0.0] + [1.0] * n),
-            "nothing": self.tensor(0.0),
-        }
+        }  # fmt: skip
 
     def reset(self, episodes: int) -> DivergentState:
         """Full shelves, nothing ordered, nothing owed."""
@@ -140,7 +117,7 @@ class DivergentEnv(Env):
         return (orders * (2 / self.parameters.max_order) - 1).clamp(-1, 1)
 
     def step(self, state: DivergentState, orders: torch.Tensor, exogenous: Exogenous) -> Transition:
-        """Play one period. Differentiable in ``state`` and ``orders``.
+        """Play one period: the next state, costs and flows. Differentiable in ``state`` and ``orders``.
 
         1. Receive: shipments due arrive; stock is cut at ``max_inventory``.
         2. The supplier ships the warehouse's order, up to its capacity.
@@ -154,9 +131,6 @@ class DivergentEnv(Env):
             state: state before the period.
             orders: order quantities, ``(batch, N)`` units, upstream first.
             exogenous: what nature does in the period.
-
-        Returns:
-            The next state, the costs and the flows.
 
         Raises:
             ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
@@ -192,23 +166,20 @@ class DivergentEnv(Env):
         on_hand = torch.cat([stock.unsqueeze(1), available - filled], 1)
         free = torch.zeros_like(stock)
         costs = Costs(
-            holding=on_hand @ limits["holding"],
-            shortage=backorder @ limits["shortage"],
-            ordering=free,
-            pipeline=free,
+            holding=on_hand @ self.holding_cost, shortage=backorder @ self.shortage_cost, ordering=free, pipeline=free,
             lost_sales=lost @ limits["lost_sale"],
-        )
+        )  # fmt: skip
         flows = Flows(exogenous.demand, filled, filled, lost, owed - backorder, backorder, orders)
         return Transition(DivergentState(on_hand, backorder, in_transit, outstanding), costs, flows)
 
     def _ration(self, waiting: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Share ``available`` ``(batch,)`` among the ``waiting`` orders ``(batch, R)``, first come first served."""
         if not self.parameters.serve_largest_first:
-            left = available.unsqueeze(1) - waiting.cumsum(1) + waiting
-            return torch.minimum(waiting, torch.relu(left))
+            left_over = available.unsqueeze(1) - waiting.cumsum(1) + waiting
+            return torch.minimum(waiting, torch.relu(left_over))
         largest, rank = waiting.sort(dim=1, descending=True, stable=True)
-        left = available.unsqueeze(1) - largest.cumsum(1) + largest
-        return torch.empty_like(waiting).scatter(1, rank, torch.minimum(largest, torch.relu(left)))
+        left_over = available.unsqueeze(1) - largest.cumsum(1) + largest
+        return torch.empty_like(waiting).scatter(1, rank, torch.minimum(largest, torch.relu(left_over)))
 
     def _dispatch(self, in_transit: torch.Tensor, shipped: torch.Tensor, lead_time: torch.Tensor) -> torch.Tensor:
         """Move the pipeline on by one period and add what was shipped, due after its lead time."""
@@ -218,29 +189,41 @@ class DivergentEnv(Env):
         later = in_transit.scatter_add(1, lead_time.unsqueeze(1), shipped.unsqueeze(1))
         return torch.nn.functional.pad(later[:, 1:], (0, 0, 0, 1))
 
-    def legend(self) -> list[str]:
-        """Name of every number in the observation vector."""
-        retailers = self.node_names[1:]
-        names = ["on hand, warehouse", *(f"on hand, {r}" for r in retailers), *(f"backorder, {r}" for r in retailers)]
-        if self.observation == "published":
-            names += [f"in transit, {r}" for r in retailers]
-        names += [f"outstanding, {n}" for n in self.node_names]
-        if self.observation == "full":
-            slots = range(1, self.parameters.lead_time.high + 1)
-            names += [f"due in {k}, {n}" for k in slots for n in self.node_names]
-            names += ["season, sine", "season, cosine"][: self._calendar.shape[1]]
-        return names
+    def on_order(self, state: DivergentState) -> torch.Tensor:
+        """What is on its way to each node, ``(batch, N)`` units."""
+        return state.in_transit.sum(1)
 
-    def vector(self, observation: Observation) -> torch.Tensor:
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        nodes, slots = self.node_names, range(1, self.parameters.lead_time.high + 1)
+        names = {fact: [f"{fact}, {node}" for node in nodes] for fact in ("on hand", "outstanding")}
+        names |= {fact: [f"{fact}, {node}" for node in nodes[1:]] for fact in ("backorder", "in transit")}
+        return names | {"due": [f"due in {k}, {node}" for k in slots for node in nodes]}
+
+    def features(self, observation: Observation) -> list[Feature]:
         """The published 14 numbers in shares of the limits, or the full set in periods of mean demand."""
-        limits, state = self._limits, observation.state
+        limits, names, state = self._limits, self._names, observation.state
         if self.observation == "published":
-            outstanding = state.outstanding / limits["outstanding_scale"]
-            on_the_way = state.in_transit[:, :, 1:].sum(1) / limits["in_transit"]
-            seen = [state.on_hand / limits["shelf"], state.backorder / limits["backorder"], on_the_way, outstanding]
-            return torch.cat(seen, 1).clamp(-1, 1)
+            shares = {
+                "on hand": state.on_hand / limits["shelf"], "backorder": state.backorder / limits["backorder"],
+                "in transit": state.in_transit[:, :, 1:].sum(1) / limits["in_transit"],
+                "outstanding": state.outstanding / limits["outstanding_scale"],
+            }  # fmt: skip
+            return [Feature(names[fact], share.clamp(-1, 1)) for fact, share in shares.items()]
         # Limits are far above what a good policy holds, so shares of them are too small to learn from.
         period = limits["mean_demand"]
-        stocks = torch.cat([state.on_hand / period, state.backorder / period[1:], state.outstanding / period], 1) / 5
-        pipeline = (state.in_transit[:, :-1] / period).flatten(1)
-        return torch.cat([stocks, pipeline, self.calendar(observation.period, len(pipeline))], 1)
+        calendar = self.calendar(observation.period, len(state.on_hand))
+        return [
+            Feature(names["on hand"], state.on_hand / period / STOCK_PERIODS),
+            Feature(names["backorder"], state.backorder / period[1:] / STOCK_PERIODS),
+            Feature(names["outstanding"], state.outstanding / period / STOCK_PERIODS),
+            Feature(names["due"], (state.in_transit[:, :-1] / period).flatten(1)),
+            Feature(SEASON[: calendar.shape[1]], calendar),
+        ]
+
+    @cached_property
+    def observation_space(self) -> spaces.Box:
+        """Gymnasium space of one episode's observation vector."""
+        if self.observation == "published":
+            return spaces.Box(-1.0, 1.0, (len(self.legend()),), np.float32)
+        return super().observation_space

@@ -1,17 +1,19 @@
 """MEIS: factory -> middle -> leaves, at most one order a day in the whole system."""
 
-from __future__ import annotations
-
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from pydantic import Field, model_validator
 
-from .base import Costs, Env, Flows, Observation, Parameters, Transition, per_node
-from .scenario import Exogenous, Model, NonNegative, Positive
+from ..config import Model, NonNegative, Positive
+from .base import SEASON, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
+from .scenario import Exogenous
+
+QUANTITY = 10_000  # units; what a network sees of a stock, an order or, as published, an age is a share of it
+ROUNDING = 0.01  # units; in float32 less than this may be left of an order that was delivered in parts
 
 
 class Pair(Model):
@@ -57,13 +59,10 @@ class MeisParameters(Parameters):
     withdrawal_cost: NonNegative = Field(description="per unit withdrawn")
 
     @model_validator(mode="after")
-    def _no_direct_demand(self) -> MeisParameters:
+    def _no_direct_demand(self) -> Self:
         if self.demand.direct:
             raise ValueError(f"demand.direct must be 0: the middle has no customers, got {self.demand.direct}")
         return self
-
-
-ROUNDING = 0.01  # units; in float32 less than this may be left of an order that was delivered in parts
 
 
 class OrderBook(NamedTuple):
@@ -89,46 +88,26 @@ class MeisEnv(Env):
     """
 
     parameters: MeisParameters
-    chain = "meis"
+    chain, source = "meis", "factory"
 
-    @property
-    def retailers(self) -> int:
-        """Number of leaves."""
-        return self.parameters.leaves
-
-    @property
-    def node_names(self) -> list[str]:
-        """Middle, then leaves from 1."""
-        return ["middle", *(f"leaf {i + 1}" for i in range(self.retailers))]
-
-    @cached_property
-    def _table(self) -> torch.Tensor:
-        """Order quantities of every action, ``(actions, N)``."""
-        options = self.parameters.order_options
-        rows = [[0.0] * self.nodes]
-        for node in range(self.nodes):
-            for quantity in options.leaf if node else options.middle:
-                rows.append([quantity if n == node else 0.0 for n in range(self.nodes)])
-        return self.tensor(rows)
-
-    @cached_property
-    def action_space(self) -> spaces.Discrete:  # type: ignore[override]
-        """No order, or one option at one node."""
-        return spaces.Discrete(len(self._table))
-
-    @cached_property
-    def _constants(self) -> dict[str, torch.Tensor]:
-        p, n = self.parameters, self.retailers
-        cost = p.order_cost.leaf
-        return {
+    def _prepare(self) -> None:
+        p, n = self.parameters, self.parameters.leaves
+        self.retailers, self.node_names = n, ["middle", *(f"leaf {i + 1}" for i in range(n))]
+        rows = [[0.0] * (1 + n)]
+        for node in range(1 + n):
+            for quantity in p.order_options.leaf if node else p.order_options.middle:
+                rows.append([quantity if other == node else 0.0 for other in range(1 + n)])
+        self._table = self.tensor(rows)  # order quantities of every action, (actions, N)
+        self.options, self.action_space = len(rows), spaces.Discrete(len(rows))
+        self.largest_order = self._table.amax(0)
+        self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))
+        self.shortage_cost = self.tensor([p.shortage_cost] * n)
+        self._constants = {
             "stock": self.tensor(per_node(p.initial_stock.middle, p.initial_stock.leaf, n)),
-            "holding": self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n)),
-            "order_least": self.tensor(per_node(p.order_cost.middle, cost.least, n)),
-            "order_per_unit": self.tensor(per_node(0.0, cost.per_unit, n)),
-            "pipeline": self.tensor([p.pipeline_cost] * ((1 + p.lead_time.high) * self.nodes)),
-            "shortage": self.tensor([p.shortage_cost] * n),
+            "order_least": self.tensor(per_node(p.order_cost.middle, p.order_cost.leaf.least, n)),
+            "order_per_unit": self.tensor(per_node(0.0, p.order_cost.leaf.per_unit, n)),
+            "pipeline": self.tensor([p.pipeline_cost] * ((1 + p.lead_time.high) * (1 + n))),
             "withdrawal": self.tensor([p.withdrawal_cost] * n),
-            "nothing": self.tensor(0.0),
         }
 
     def reset(self, episodes: int) -> MeisState:
@@ -138,16 +117,11 @@ class MeisEnv(Env):
         backlog = self.tensor(np.zeros((episodes, p.max_backlog_duration, self.retailers)))
         on_order = self.tensor(np.zeros((episodes, 1 + p.lead_time.high, self.nodes)))
         empty = on_order[:, :0]
-        return MeisState(
-            on_hand, backlog, on_order, OrderBook(empty, empty) if self.observation == "published" else None
-        )
+        book = OrderBook(empty, empty) if self.observation == "published" else None
+        return MeisState(on_hand, backlog, on_order, book)
 
     def orders(self, action: torch.Tensor) -> torch.Tensor:
-        """Look up the quantities ``(batch, N)`` of discrete actions ``(batch,)``.
-
-        Raises:
-            ValueError: if an action is not a whole number from 0 to the number of options.
-        """
+        """Look up the quantities ``(batch, N)`` of discrete actions ``(batch,)``; ValueError if there is none."""
         if action.dtype.is_floating_point or action.ndim != 1:
             shape = tuple(action.shape)
             raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
@@ -162,7 +136,7 @@ class MeisEnv(Env):
         return (orders[:, None] - self._table).square().sum(2).argmin(1)
 
     def step(self, state: MeisState, orders: torch.Tensor, exogenous: Exogenous) -> Transition:
-        """Play one day.
+        """Play one day: the next state, costs and flows.
 
         1. Order: it is opened, due after its lead time; the order cost is paid now.
         2. Demand at the leaves, from stock; the shortage joins the backlog.
@@ -175,9 +149,6 @@ class MeisEnv(Env):
             state: state before the day.
             orders: order quantities, ``(batch, N)`` units, upstream first.
             exogenous: what nature does on the day.
-
-        Returns:
-            The next state, the costs and the flows.
 
         Raises:
             ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
@@ -212,12 +183,9 @@ class MeisEnv(Env):
         on_hand = torch.cat([middle.unsqueeze(1), leaf], 1)
         total_backlog = waiting[:, -1] - withdrawn
         costs = Costs(
-            holding=on_hand @ constants["holding"],
-            shortage=total_backlog @ constants["shortage"],
-            ordering=ordering.sum(1),
-            pipeline=on_order.flatten(1) @ constants["pipeline"],
-            lost_sales=withdrawn @ constants["withdrawal"],
-        )
+            holding=on_hand @ self.holding_cost, shortage=total_backlog @ self.shortage_cost, ordering=ordering.sum(1),
+            pipeline=on_order.flatten(1) @ constants["pipeline"], lost_sales=withdrawn @ constants["withdrawal"],
+        )  # fmt: skip
         same_day = exogenous.demand - backlog[:, -1]
         forgotten = torch.zeros_like(same_day)
         flows = Flows(exogenous.demand, filled, same_day, withdrawn, forgotten, total_backlog, orders)
@@ -226,9 +194,8 @@ class MeisEnv(Env):
             book = self._update(book, orders, exogenous.lead_time, torch.nn.functional.pad(missing, (1, 0)))
         return Transition(MeisState(on_hand, backlog, on_order, book), costs, flows)
 
-    def _update(
-        self, book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, missing: torch.Tensor
-    ) -> OrderBook:
+    @staticmethod
+    def _update(book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, missing: torch.Tensor) -> OrderBook:
         """Open the new orders, let a day pass, take deliveries: oldest first, so the newest due are missing."""
         quantity = torch.cat([orders[:, None], book.quantity], 1)
         # the order opened today is not due before tomorrow: every lead time is at least 1
@@ -250,23 +217,32 @@ class MeisEnv(Env):
         quantity = book.quantity.gather(1, (oldest - 1).clamp(min=0)[:, None])[:, 0]
         return quantity, oldest.to(self.dtype)
 
-    def legend(self) -> list[str]:
-        """Name of every number in the observation vector."""
-        if self.observation == "published":
-            facts = ("on hand", "quantity of the oldest order", "age of the oldest order", "on order")
-            return [f"{fact}, {node}" for node in self.node_names for fact in facts]
-        p = self.parameters
-        names = [f"on hand, {n}" for n in self.node_names]
-        names += [f"waiting {k} days, {n}" for k in range(p.max_backlog_duration, 0, -1) for n in self.node_names[1:]]
-        names += [f"due in {k}, {n}" for k in range(p.lead_time.high) for n in self.node_names]
-        return names + ["season, sine", "season, cosine"][: self._calendar.shape[1]]
+    def on_order(self, state: MeisState) -> torch.Tensor:
+        """What is on its way to each node, overdue or not, ``(batch, N)`` units."""
+        return state.on_order.sum(1)
 
-    def vector(self, observation: Observation) -> torch.Tensor:
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        p, nodes = self.parameters, self.node_names
+        facts = ("on hand", "quantity of the oldest order", "age of the oldest order", "on order")
+        waited = range(p.max_backlog_duration, 0, -1)
+        return {
+            "published": [f"{fact}, {node}" for node in nodes for fact in facts],
+            "on hand": [f"on hand, {node}" for node in nodes],
+            "waiting": [f"waiting {k} days, {node}" for k in waited for node in nodes[1:]],
+            "due": [f"due in {k}, {node}" for k in range(p.lead_time.high) for node in nodes],
+        }
+
+    def features(self, observation: Observation) -> list[Feature]:
         """The published 12 numbers, or the full set; quantities (and, as published, ages) in units of 10,000."""
-        state: MeisState = observation.state
+        names, state = self._names, observation.state
         if self.observation == "published":
-            assert state.book is not None
-            facts = (state.on_hand, *self.oldest_order(state.book), state.on_order.sum(1))
-            return torch.stack(facts, 2).flatten(1) / 10_000
-        quantities = torch.cat([state.on_hand, state.backlog.flatten(1), state.on_order[:, :-1].flatten(1)], 1) / 10_000
-        return torch.cat([quantities, self.calendar(observation.period, quantities.shape[0])], 1)
+            facts = (state.on_hand, *self.oldest_order(state.book), self.on_order(state))
+            return [Feature(names["published"], torch.stack(facts, 2).flatten(1) / QUANTITY)]
+        calendar = self.calendar(observation.period, len(state.on_hand))
+        return [
+            Feature(names["on hand"], state.on_hand / QUANTITY),
+            Feature(names["waiting"], state.backlog.flatten(1) / QUANTITY),
+            Feature(names["due"], state.on_order[:, :-1].flatten(1) / QUANTITY),
+            Feature(SEASON[: calendar.shape[1]], calendar),
+        ]

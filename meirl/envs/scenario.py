@@ -1,33 +1,24 @@
 """The exogenous processes: everything random, drawn before the episode starts.
 
-No dynamics of either chain depend on the agent except through its orders. So demand, lead times and capacities are
-drawn first, as a `Scenario`, and an environment is a pure function of state, orders and scenario. Two policies run on
-the same scenario meet the same luck (common random numbers).
+Demand, lead times and capacities are drawn first, as a `Scenario`, and an environment is a pure function of state,
+orders and scenario. Two policies that play the same scenario meet the same luck (common random numbers).
 
-Streams: episode ``i`` of seed ``s`` always gets the same draws, whatever the batch size, the split or the device. Draws
-are made on the CPU by NumPy, in blocks of `BLOCK` episodes, each block with its own child of ``SeedSequence(s)``.
+Episode ``i`` of seed ``s`` always gets the same draws, whatever the batch size or the device: they are made on the CPU
+by NumPy, in blocks of `BLOCK` episodes, each block with its own child of ``SeedSequence(s)``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ..config import Model, NonNegative, Positive, Probability
 
 BLOCK = 32  # episodes drawn together; part of the definition of a seed, so never change it
-
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class Model(BaseModel):
-    """A validated group of parameters: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+FIRST_RESERVED_SEED = 2_000_000_000
+"""Streams are disjoint because their seeds differ: training and tuning stay below it, held-out sets begin there."""
 
 
 class Season(Model):
@@ -45,7 +36,7 @@ class Shock(Model):
     factor: tuple[Positive, Positive] = Field(description="range of the uniform multiplier on mean demand")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Shock:
+    def _ordered(self) -> Self:
         if not 1 <= self.length[0] <= self.length[1]:
             raise ValueError(f"length must be 1 <= shortest <= longest, got {self.length}")
         if self.factor[0] > self.factor[1]:
@@ -65,8 +56,8 @@ class Noise(Model):
 class Demand(Model):
     """Customer demand per retailer and period.
 
-    The rate is ``max(floor, mean * season) * shock + noise``. Demand is Poisson with that rate (at least ``floor``), or
-    the rate itself, rounded, never below 0 (``distribution: rounded``).
+    The rate is ``max(floor, mean * season) * shock + noise``, equation :eq:`eq-demand` of the book. Demand is Poisson
+    with that rate (at least ``floor``), or the rate itself, rounded, never below 0 (``distribution: rounded``).
     """
 
     distribution: Literal["poisson", "rounded"]
@@ -89,7 +80,7 @@ class LeadTime(Model):
     high: int = Field(10, ge=1, description="longest lead time, in periods; sizes the pipeline")
 
     @model_validator(mode="after")
-    def _ordered(self) -> LeadTime:
+    def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low must not exceed high, got {self.low} > {self.high}")
         return self
@@ -137,51 +128,37 @@ class Scenario(NamedTuple):
         """Iterate over the periods, first to last."""
         return (Exogenous(*fields) for fields in zip(*(field.unbind(1) for field in self), strict=True))
 
-    def at(self, period: int | torch.Tensor) -> Exogenous:
-        """Return one period: the same for all episodes (int), or one for each episode (``(batch,)`` long)."""
-        if isinstance(period, int):
-            return Exogenous(*(field[:, period] for field in self))
-        rows = torch.arange(self.episodes, device=period.device)
-        return Exogenous(*(field[rows, period] for field in self))
+    def at(self, period: int) -> Exogenous:
+        """Return one period."""
+        return Exogenous(*(field[:, period] for field in self))
 
-    def __getitem__(self, index):  # type: ignore[override]
+    def __getitem__(self, index: Any) -> Any:
         """Select episodes with a slice or an index tensor; an int selects a field, as in any tuple."""
         if isinstance(index, int):
             return tuple.__getitem__(self, index)
         return Scenario(*(field[index] for field in self))
 
-    def repeat(self, times: int) -> Scenario:
+    def repeat(self, times: int) -> Self:
         """Stack ``times`` copies along the batch axis: copy 0 of every episode first, then copy 1, ..."""
-        return Scenario(*(field.repeat(times, *[1] * (field.ndim - 1)) for field in self))
+        return type(self)(*(field.repeat(times, *[1] * (field.ndim - 1)) for field in self))
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Scenario:
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Move to a device; lead times stay integers."""
         moved = (f.to(device, torch.long if name == "lead_time" else dtype) for name, f in self._asdict().items())
-        return Scenario(*moved)
+        return type(self)(*moved)
 
 
-def sample_scenario(
-    demand: Demand,
-    lead_time: LeadTime,
-    supplier: Capacity | None,
-    outbound: Capacity | None,
-    *,
-    retailers: int,
-    horizon: int,
-    episodes: int,
-    seed: int,
-    first: int = 0,
-) -> Scenario:
-    """Draw episodes ``first .. first + episodes - 1`` of a seed, on the CPU, in float64.
+Processes = tuple[Demand, LeadTime, Capacity | None, Capacity | None]
+"""Demand, lead times, the supplier's capacity and the warehouse's outbound capacity; None: unlimited."""
+
+
+def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, seed: int, first: int = 0) -> Scenario:
+    """Draw episodes ``first`` to ``first + episodes - 1`` of a seed, on the CPU, in float64.
 
     Args:
-        demand: the demand process.
-        lead_time: the lead-time distribution, one independent draw a node and period.
-        supplier: the supplier's capacity, None if unlimited.
-        outbound: the warehouse's outbound capacity, None if unlimited.
-        retailers: number of retailers or leaves.
-        horizon: number of periods.
-        episodes: how many episodes.
+        processes: what is drawn; lead times are independent over nodes and periods.
+        size: number of retailers (or leaves), number of periods.
+        episodes: how many.
         seed: non-negative seed of the stream.
         first: index of the first episode within the stream.
 
@@ -194,7 +171,7 @@ def sample_scenario(
     if episodes < 1 or seed < 0 or first < 0:
         raise ValueError(f"need episodes >= 1, seed >= 0 and first >= 0, got {episodes}, {seed} and {first}")
     blocks = range(first // BLOCK, (first + episodes - 1) // BLOCK + 1)
-    drawn = [_draw_block(demand, lead_time, supplier, outbound, retailers, horizon, seed, block) for block in blocks]
+    drawn = [_draw_block(processes, *size, seed, block) for block in blocks]
     skip = first - blocks[0] * BLOCK
     whole = (np.concatenate(parts)[skip : skip + episodes] for parts in zip(*drawn, strict=True))
     return Scenario(*(torch.from_numpy(np.ascontiguousarray(field)) for field in whole))
@@ -208,8 +185,9 @@ def seasonal_mean(demand: Demand, horizon: int) -> np.ndarray:
     return np.maximum(demand.floor, demand.mean * (1 + demand.season.amplitude * wave))
 
 
-def _draw_block(demand, lead_time, supplier, outbound, retailers, horizon, seed, block) -> tuple[np.ndarray, ...]:
+def _draw_block(processes: Processes, retailers: int, horizon: int, seed: int, block: int) -> tuple[np.ndarray, ...]:
     """Draw one block of `BLOCK` episodes; the fields are those of `Scenario`."""
+    demand, lead_time, supplier, outbound = processes
     # One child stream a process: switching one stressor off leaves the draws of all others as they were.
     streams = np.random.SeedSequence(seed, spawn_key=(block,)).spawn(5)
     shocks, rates, leads, supply, outflow = (np.random.default_rng(stream) for stream in streams)

@@ -1,0 +1,264 @@
+"""Make the book: execute the notebooks with papermill, then build the pages with Jupyter Book.
+
+A notebook ``notebooks/NN-name.md`` is source. A *page* is a notebook executed with one set of parameters. Most give one
+page of their own name; ``notebooks/pages.yaml`` lists those that give several. Profile ``quick`` writes its
+pages and its build under ``_build/quick``, ``full`` writes the published pages to ``book/`` and builds ``_build/html``.
+So neither ever touches what the other made.
+
+Executing is reproducible: cell ids come from the position, times and machine details are dropped, and figures and
+numbers depend on the seed. Two runs of the same commit give the same bytes.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jupytext
+import nbformat
+import papermill
+from joblib import Parallel, delayed, parallel_config
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from meirl import files
+from meirl.config import load_yaml
+
+Profile = Literal["quick", "full"]
+PROFILES = ("quick", "full")
+FIRST_PAGE = "00-abstract"
+EVIDENCE_BEGINS = "<!-- evidence: the table of the book's first page, compared by a test -->"
+EVIDENCE_ENDS = "<!-- end of evidence -->"
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+
+
+class Page(NamedTuple):
+    """One page: a notebook and the parameters it is executed with."""
+
+    name: str  # file name without suffix
+    notebook: Path  # notebooks/NN-name.md
+    parameters: dict[str, Any] = {}  # noqa: RUF012  # beside profile, seed and device; never modified
+    title: str | None = None  # replaces the notebook's first heading
+    alone: bool = False  # at the full profile, while nothing else runs
+
+
+def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
+    """List the pages of the book.
+
+    Args:
+        root: the project's folder.
+        only: beginnings of names, for example ``03``; empty for all.
+
+    Returns:
+        The pages in order.
+
+    Raises:
+        ValueError: if this is not the project's folder, nothing matches, or ``pages.yaml`` has a wrong notebook or key.
+    """
+    folder = root / "notebooks"
+    if not (root / "_config.yml").exists() or not folder.is_dir():
+        raise ValueError(f"{root} has no _config.yml and notebooks/: run this in the project's folder")
+    several = load_yaml(folder / "pages.yaml") if (folder / "pages.yaml").exists() else {}
+    notebooks = {path.stem: path for path in sorted(folder.glob("*.md"))}
+    if unknown := set(several) - set(notebooks):
+        raise ValueError(f"notebooks/pages.yaml: no notebook {sorted(unknown)[0]}.md")
+    found = []
+    for name, path in notebooks.items():
+        for given in several.get(name, [{}]):
+            if wrong := set(given) - {"page", "parameters", "title", "alone"}:
+                raise ValueError(f"notebooks/pages.yaml: {name}: unknown key {sorted(wrong)[0]!r}")
+            found.append(Page(given.pop("page", name), path, **given))
+    chosen = [page for page in found if not only or page.name.startswith(tuple(only))]
+    if not chosen:
+        raise ValueError(f"no page begins with {', '.join(only)}; pages: {', '.join(page.name for page in found)}")
+    return chosen
+
+
+def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterable[str], jobs: int) -> Path:
+    """Execute the pages of a profile and build the book.
+
+    Args:
+        root: the project's folder.
+        profile: ``quick`` or ``full``.
+        seed: of all training and tuning.
+        device: see `meirl.pick_device`.
+        only: execute only pages whose names begin so; the others stay as they were made before.
+        jobs: notebooks executed at once.
+
+    Returns:
+        The first page of the built book.
+
+    Raises:
+        ValueError: if a cell fails (the message has its traceback) or the pages have warnings.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
+    source = root if profile == "full" else stage(root)
+    chosen = pages(root, only)
+    execute(chosen, {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
+    if profile == "full" and FIRST_PAGE in {page.name for page in chosen}:
+        copy_evidence(root)
+    return build(source, root / "_build" / ("html" if profile == "full" else "quick/html"))
+
+
+def evidence(root: Path) -> tuple[str, bytes, str]:
+    """The table (Markdown), the figure (PNG) and the result of every run (CSV) of the published first page."""
+    page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
+    shown = [output.data for cell in page.cells for output in cell.get("outputs", ()) if "data" in output]
+    (table,), (figure,), (runs,) = (
+        [data[kind] for data in shown if kind in data] for kind in ("text/markdown", "image/png", "text/csv")
+    )
+    return table, b64decode(figure), runs
+
+
+def copy_evidence(root: Path) -> None:
+    """Give README the table and the figure of the first page, and readers its results, so that all are of one run."""
+    table, figure, runs = evidence(root)
+    files.write(root / "book" / "_static" / "evidence.png", figure)
+    files.write(root / "book" / "_static" / "results.csv", runs)
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(EVIDENCE_BEGINS, 1)
+    after = rest.split(EVIDENCE_ENDS, 1)[1]
+    files.write(readme, f"{before}{EVIDENCE_BEGINS}\n\n{table}\n\n{EVIDENCE_ENDS}{after}")
+
+
+def stage(root: Path) -> Path:
+    """Copy all that a build needs but the published chapters to ``_build/quick/source``; keep quick pages there."""
+    source = root / "_build" / "quick" / "source"
+    leave = shutil.ignore_patterns("*.ipynb", "__pycache__")
+    shutil.copytree(root / "book", source / "book", ignore=leave, dirs_exist_ok=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source / name)
+    return source
+
+
+def make_pairs(root: Path, only: Iterable[str], jobs: int) -> None:
+    """Execute every notebook as it stands (profile quick) into its pair ``notebooks/NN-name.ipynb``."""
+    # The pair is the notebook with its own defaults, whatever pages are made of it.
+    pairs = {page.notebook: Page(page.notebook.stem, page.notebook) for page in pages(root, only)}
+    execute(list(pairs.values()), {}, root / "notebooks", jobs)
+
+
+def execute(chosen: list[Page], parameters: dict[str, Any], folder: Path, jobs: int) -> None:
+    """Execute pages into a folder, several at once, with a progress bar."""
+    alone = [page for page in chosen if page.alone and parameters.get("profile") == "full"]
+    together = [page for page in chosen if page not in alone]
+    with tqdm(total=len(chosen), desc=f"executing into {folder.name}/", unit="page") as bar:
+        for group, count in ((together, min(jobs, len(together))), (alone, 1)):
+            tasks = (delayed(execute_page)(page, parameters, folder) for page in group)
+            # One thread a kernel: faster side by side, and sums do not depend on how many cores there are.
+            with parallel_config("loky", n_jobs=max(1, count), inner_max_num_threads=1):
+                for name, seconds in Parallel(return_as="generator_unordered")(tasks):
+                    tqdm.write(f"  {name}: {seconds:.0f} s", file=sys.stderr)
+                    bar.update()
+
+
+def execute_page(page: Page, parameters: dict[str, Any], folder: Path) -> tuple[str, float]:
+    """Execute one page in memory and write it only if every cell succeeded.
+
+    Args:
+        page: the page.
+        parameters: of the whole book; with none, the notebook's defaults hold and no note of its making is added.
+        folder: where the page goes.
+
+    Returns:
+        Its name and the seconds it took.
+
+    Raises:
+        ValueError: if a cell fails; the message names the notebook and has the traceback.
+    """
+    start = time.perf_counter()
+    notebook = jupytext.read(page.notebook)
+    clean(notebook)
+    given = parameters | page.parameters
+    try:
+        notebook = papermill.execute_notebook(
+            notebook, None, given, kernel_name="python3", cwd=str(page.notebook.parent), progress_bar=False,
+            coalesce_streams=True, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        raise ValueError(f"{page.notebook.name} (page {page.name}) failed: {error}") from None
+    if given:
+        describe(notebook, page, given)
+    clean(notebook)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(folder / f"{page.name}.ipynb", nbformat.writes(notebook) + "\n")
+    return page.name, time.perf_counter() - start
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Drop what differs from run to run, and name cells by their position."""
+    kept = {key: notebook.metadata[key] for key in ("jupytext", "kernelspec") if key in notebook.metadata}
+    notebook.metadata = nbformat.from_dict({**kept, "language_info": LANGUAGE})
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i:02}"
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "mystnb") and v})
+
+
+def describe(notebook: NotebookNode, page: Page, given: dict[str, Any]) -> None:
+    """Give the page its title, hide the cells with parameters, and say at its foot how it was made."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+        if page.name != page.notebook.stem and (figure := cell.metadata.get("mystnb", {}).get("figure")):
+            figure["name"] += f"-{page.name}"  # one notebook gives several pages: the book wants each name once
+    if page.title:
+        _, *rest = notebook.cells[0].source.split("\n", 1)
+        notebook.cells[0].source = "\n".join([f"# {page.title}", *rest])
+    notebook.cells.append(nbformat.v4.new_markdown_cell(note(page, given), metadata={"tags": ["provenance"]}))
+
+
+def note(page: Page, given: dict[str, Any]) -> str:
+    """A sentence on the page's profile, parameters, commit and machine, as a MyST admonition."""
+    parameters = ", ".join(f"{key} `{value}`" for key, value in given.items())
+    versions = ", ".join(f"{name} {version(package)}" for name, package in VERSIONS.items())
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    made = f"{parameters}; commit `{files.commit(page.notebook.parent)}`; {machine}, {versions}"
+    return f":::{{admonition}} How this page was made\n:class: note\nFrom `{page.notebook.name}` with {made}.\n:::"
+
+
+VERSIONS = {"PyTorch": "torch", "NumPy": "numpy", "SciPy": "scipy"}
+
+
+def build(source: Path, html: Path) -> Path:
+    """Build the pages of a folder, every warning an error.
+
+    Args:
+        source: a folder with ``_config.yml``, ``_toc.yml`` and ``book/``.
+        html: where the pages go, replacing what is there.
+
+    Returns:
+        The first page.
+
+    Raises:
+        ValueError: if the build has a warning or an error; the message has them.
+    """
+    print(f"building {html}", flush=True)
+    built = render(source, "html")
+    if built != html:
+        shutil.rmtree(html, ignore_errors=True)
+        shutil.move(built, html)
+    return html / "index.html"
+
+
+def render(source: Path, builder: Literal["html", "singlehtml"]) -> Path:
+    """Run Jupyter Book on a folder, every warning an error; return where it put the pages."""
+    # A clean start and --all: an incremental build keeps old glued numbers and old source listings without a word.
+    shutil.rmtree(source / "_build" / builder, ignore_errors=True)
+    options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
+    program = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "build", str(source), *options]
+    done = subprocess.run(command, check=False, text=True, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
+    if done.returncode:
+        raise ValueError(f"the book has warnings or errors:\n{done.stdout}")
+    return source / "_build" / builder

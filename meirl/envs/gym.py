@@ -1,0 +1,158 @@
+"""Gymnasium's view: ``gym.make("meirl/divergent-stationary-v0")`` and ``gym.make_vec``, over the same batched step.
+
+Both classes take what `meirl.make` takes. The vector environment is one batched step; the single one a batch of one.
+
+Seeding: ``reset(seed=s)`` starts the stream of seed ``s``, and every reset plays its next episode, or, with ``n``
+environments, its next ``n``. So the k-th episode of a single environment meets the same demand as row k of
+``env.sample(n, s)``. Without a seed, one is drawn from the operating system's entropy.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from . import NAMES, Exogenous, Scenario, make
+from .scenario import BLOCK
+
+
+class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Many chains in one batched step.
+
+    All episodes end together. By default they are reset in the same step: it returns the first observations of the next
+    episodes, and the last ones are in ``info["final_obs"]``. With ``autoreset_mode="NextStep"``, which Gymnasium's
+    observation wrappers need, the step after the last one ignores its actions, pays nothing and returns the first
+    observations. The costs and flows in ``info`` are those of the period just played (also as ``final_info``).
+    """
+
+    def __init__(
+        self, name: str | Path, num_envs: int = 1, autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        mode = AutoresetMode(autoreset_mode)
+        if mode is AutoresetMode.DISABLED:
+            raise ValueError("autoreset_mode must be SameStep or NextStep, got Disabled")
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.metadata = {"render_modes": [], "autoreset_mode": mode}
+        self._same_step = mode is AutoresetMode.SAME_STEP
+        self.chain, self.num_envs = make(name, **options), num_envs
+        self.single_observation_space = self.chain.observation_space
+        self.single_action_space = self.chain.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._ahead: Iterator[Scenario] | None = None
+        self._periods: Iterator[Exogenous]
+        self._now = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin the next episodes of the stream, or the first ones of a new seed."""
+        super().reset(seed=seed)
+        if seed is not None or self._ahead is None:
+            self._ahead = self._stream(int(self.np_random.integers(2**63)) if seed is None else seed)
+        self._periods, self._now = next(self._ahead).periods(), 0
+        with torch.inference_mode():
+            self._state = self.chain.reset(self.num_envs)
+        return self._seen(), {}
+
+    def _stream(self, seed: int) -> Iterator[Scenario]:
+        """Endless scenarios of a seed, one a reset. `Env.sample` draws whole blocks, so several are drawn ahead."""
+        first, some = 0, self.num_envs * -(-BLOCK // self.num_envs)
+        while True:
+            drawn = self.chain.sample(some, seed, first=first)
+            for i in range(0, some, self.num_envs):
+                yield drawn[i : i + self.num_envs]  # type: ignore[misc]
+            first += some
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play one period of every episode."""
+        never = np.zeros(self.num_envs, bool)
+        if not self._same_step and self.is_over:
+            return self.reset()[0], np.zeros(self.num_envs), never, never.copy(), {}
+        seen, reward, played = self.play(actions)
+        info, truncated = self._masked(played), np.full(self.num_envs, self.is_over)
+        if self.is_over and self._same_step:
+            info |= self._masked({"final_obs": seen, "final_info": self._masked(played)})
+            seen = self.reset()[0]
+        return seen, reward, never, truncated, info
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the episodes have been played to the end."""
+        return self._now == self.chain.horizon
+
+    @torch.inference_mode()
+    def play(self, actions: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Play one period and reset nothing: observations, rewards, costs and flows.
+
+        `ResetNeeded` if the episodes are over or have not begun, ValueError if the actions have the wrong shape.
+        """
+        env = self.chain
+        if self._ahead is None or self.is_over:
+            raise ResetNeeded(f"{env.name}: the episode is over or has not begun: call reset() first")
+        chosen = np.asarray(actions)
+        expected = (self.num_envs, *env.action_space.shape)  # type: ignore[misc]
+        if chosen.shape != expected:
+            raise ValueError(f"{env.name}: actions must have shape {expected}, got {chosen.shape}")
+        action = torch.as_tensor(chosen, device=env.device)
+        if action.is_floating_point():
+            action = action.to(env.dtype)
+        self._state, costs, flows = env.step(self._state, env.orders(action), next(self._periods))
+        self._now += 1
+        parts = {"cost": costs.total, **costs._asdict(), **flows._asdict()}
+        info = {key: value.cpu().numpy().copy() for key, value in parts.items()}  # the state shares memory with some
+        return self._seen(), -info["cost"].astype(np.float64) / env.parameters.reward_unit, info
+
+    @torch.inference_mode()
+    def _seen(self) -> np.ndarray:
+        """The observation vectors, ``(num_envs, numbers)``."""
+        return self.chain.observe(self._state, self._now).vector().cpu().numpy().astype(np.float32)
+
+    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Gymnasium's vector infos say for every key which environments have it: here always all."""
+        return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
+
+
+class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
+    """One chain as a Gymnasium environment.
+
+    Observation: the environment's observation set, float32; ``unwrapped.chain.legend()`` names each number. Action:
+    `Box` (divergent chain) or `Discrete` (MEIS). Reward: ``-cost / reward_unit``. An episode never terminates; it is
+    ``truncated`` at the horizon. ``info`` has the period's cost and every field of `Costs` and `Flows`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
+
+    def __init__(self, name: str | Path, **options: Any) -> None:
+        self._one = InventoryVectorEnv(name, 1, **options)
+        self.chain = self._one.chain
+        self.observation_space, self.action_space = self.chain.observation_space, self.chain.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin the next episode of the stream, or the first one of a new seed."""
+        super().reset(seed=seed)
+        return self._one.reset(seed=seed)[0][0], {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Play one period."""
+        seen, reward, info = self._one.play(np.asarray(action)[None])
+        return seen[0], float(reward[0]), False, self._one.is_over, {key: value[0] for key, value in info.items()}
+
+
+def register() -> None:
+    """Register ``meirl/<name>-v0`` for every environment; done when ``meirl`` is imported."""
+    for name in NAMES:
+        gymnasium.register(
+            f"meirl/{name}-v0", f"{__name__}:{InventoryEnv.__name__}", kwargs={"name": name},
+            vector_entry_point=f"{__name__}:{InventoryVectorEnv.__name__}",
+        )  # fmt: skip

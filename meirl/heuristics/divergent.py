@@ -1,0 +1,157 @@
+"""Rules of the divergent chain: base stock and its echelon form, fair shares, bank and switch."""
+
+import math
+from functools import partial
+from typing import Literal
+
+import torch
+
+from ..envs import DivergentEnv, Observation
+from ..envs.base import per_node
+from .rule import Box, Range, Rule, wave, wave_box
+
+# Search ranges, in periods of mean demand: far beyond any good level, since a narrow box decides the result.
+WAREHOUSE_PERIODS, RETAILER_PERIODS = 30, 60
+SAFETY_PERIODS = (-5, 10)  # a safety stock may be negative: below it, what customers wait for is served late
+PACE_PERIODS = 2
+
+
+def inventory_position(observation: Observation, outstanding: bool = False, echelon: bool = False) -> torch.Tensor:
+    """Inventory position of every node, ``(batch, N)`` units.
+
+    A retailer's: on hand + in transit - backorders. The warehouse's: on hand + in transit - what retailers still wait
+    for (its backorders).
+
+    Args:
+        observation: the state.
+        outstanding: add to a retailer's position its order that is not shipped yet, as textbooks do. That is right
+            where the warehouse ships it at once. But a new order *replaces* the outstanding one: where the warehouse
+            runs short, what was counted is forgotten and too little is ordered.
+        echelon: the warehouse's position is everything in the chain: its own stock plus the retailers' positions.
+    """
+    state = observation.state
+    own = state.on_hand + state.in_transit.sum(1)
+    waiting = state.outstanding[:, 1:]
+    retailers = own[:, 1:] - state.backorder
+    downstream = retailers if echelon else -waiting
+    warehouse = own[:, :1] + downstream.sum(1, keepdim=True)
+    return torch.cat([warehouse, retailers + waiting if outstanding else retailers], 1)
+
+
+def _limits(env: DivergentEnv) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shelf of every node ``(N,)`` and cap on the backorders of every retailer ``(R,)``, in units."""
+    p, retailers = env.parameters, env.retailers
+    shelf = per_node(p.max_inventory.warehouse, p.max_inventory.retailer, retailers)
+    return env.tensor(shelf), env.tensor(per_node(0, p.max_backorder, retailers)[1:])
+
+
+Position = Literal["misread", "on hand", "with outstanding", "without outstanding", "echelon"]
+
+
+def _position(observation: Observation, kind: Position) -> torch.Tensor:
+    env, on_hand = observation.env, observation.state.on_hand
+    if kind == "misread":
+        # The study's bug: the state is normalised to x / max and read back as (x / max + 1) / 2 * max, so that empty
+        # shelves look half full, which is more than any level.
+        shelf = _limits(env)[0]  # type: ignore[arg-type]
+        return ((on_hand / shelf).clamp(-1, 1) + 1) * shelf / 2
+    if kind == "on hand":
+        return on_hand
+    return inventory_position(observation, kind == "with outstanding", kind == "echelon")
+
+
+def _base_stock(observation: Observation, levels: torch.Tensor, position: Position) -> torch.Tensor:
+    env = observation.env
+    return env.action((levels - _position(observation, position)).clamp(min=0))
+
+
+def _base_stock_box(env: DivergentEnv, echelon: bool) -> Box:
+    shelf, owed = (limit.tolist() for limit in _limits(env))
+    warehouse = sum(shelf) if echelon else shelf[0]
+    box = {f"level, {env.node_names[0]}": Range(-sum(owed) if echelon else 0, warehouse)}
+    return box | {f"level, {n}": Range(-b, s) for n, b, s in zip(env.node_names[1:], owed, shelf[1:], strict=True)}
+
+
+def base_stock(name: str, about: str, position: Position) -> Rule:
+    """A base-stock rule: every node orders its level minus its position; one constant level a node.
+
+    ``order = max(0, level - position)``, equation :eq:`eq-base-stock` of the book.
+    """
+    box = partial(_base_stock_box, echelon=position == "echelon")
+    return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position))
+
+
+def _fair_shares(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Echelon base stock; retailers' orders are scaled down, all by the same factor, to a common total."""
+    env, total = observation.env, levels[:, -1:]
+    warehouse, retailer = levels[:, :-1].tensor_split(2, 1)
+    position = inventory_position(observation, echelon=True)
+    wanted = (wave(observation, retailer) - position[:, 1:]).clamp(min=0)
+    share = (total / wanted.sum(1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+    return env.action(torch.cat([wave(observation, warehouse) - position[:, :1], wanted * share], 1).clamp(min=0))
+
+
+def _fair_shares_box(env: DivergentEnv, harmonics: int) -> Box:
+    demand, total = env.parameters.demand, env.parameters.order_cap * env.retailers
+    chain = demand.mean * (env.retailers + demand.direct)
+    return (
+        wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
+        | wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.mean), harmonics)
+        | {"total of retailers' orders": Range(0, total / 2, 0, total)}
+    )
+
+
+def _fair_shares_rule(name: str, about: str, harmonics: int) -> Rule:
+    """A fair-shares rule; ``harmonics`` of the season in its levels."""
+    return Rule(name, DivergentEnv, about, partial(_fair_shares_box, harmonics=harmonics), _fair_shares)
+
+
+def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Serve the best-off retailers; let the others sit at the backorder cap, where more shortage is free.
+
+    The warehouse always orders the most. What it can ship next is handed out in this order, best-off retailer first:
+
+    1. to every retailer clear of its cap: up to a safety stock;
+    2. to the best-off one: a bank to live off later, never more than it can still use before the end;
+    3. to the others: what is left. A full bank so lifts the next retailer off its cap, which makes it part of 1.
+    """
+    env: DivergentEnv = observation.env  # type: ignore[assignment]
+    state, cap = observation.state, env.parameters.order_cap
+    safety, margin, bank, pace = levels.expand(len(state.on_hand), -1).split(1, dim=1)
+    waiting = state.outstanding[:, 1:].sum(1, keepdim=True)
+    stock = state.on_hand[:, :1] + state.in_transit[:, 0, :1] - waiting
+    direct = env.parameters.demand.mean * env.parameters.demand.direct
+    budget = (stock - direct).clamp(min=0) + cap  # left after this period's shipments, plus what arrives by the next
+    position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(1, descending=True)
+    clear = position > margin - _limits(env)[1][rank]
+    best = torch.arange(env.retailers, device=env.device) == 0
+    bank = torch.minimum(bank, pace * (env.horizon - observation.period))
+    given = torch.zeros_like(position)
+    for served, level in ((clear, safety), (best, bank), (~best, env.tensor(math.inf))):
+        room = torch.minimum((level - position - given).clamp(min=0), cap - given) * served
+        share = torch.minimum(room, (budget - room.cumsum(1) + room).clamp(min=0))
+        given, budget = given + share, budget - share.sum(1, keepdim=True)
+    orders = torch.zeros_like(position).scatter(1, rank, given)
+    return env.action(torch.cat([torch.full_like(stock, cap), orders], 1))
+
+
+def _bank_and_switch_box(env: DivergentEnv) -> Box:
+    shelf, owed = _limits(env)
+    most, cap, demand = float(shelf[1:].max()), float(owed.max()), env.parameters.demand.mean
+    return {
+        "safety stock": Range(*(periods * demand for periods in SAFETY_PERIODS)),
+        "margin above the cap": Range(0, cap / 5, 0, cap),
+        "bank": Range(0, most, 0, most),
+        "bank per period left": Range(0, PACE_PERIODS * demand, 0),
+    }
+
+
+RULES = (
+    base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),
+    base_stock("echelon-base-stock", "Base stock; the warehouse counts everything downstream.", "echelon"),
+    base_stock("base-stock-misread", "Base stock on a misread state, as published: it never orders.", "misread"),
+    _fair_shares_rule("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
+    _fair_shares_rule("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
+    _fair_shares_rule("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
+    Rule("bank-and-switch", DivergentEnv, _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch),
+)

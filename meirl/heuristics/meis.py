@@ -1,0 +1,89 @@
+"""Rules of MEIS: (s, S), as published and repaired."""
+
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from ..envs import MeisEnv, Observation
+from .rule import Box, Range, Rule, wave, wave_box
+
+Urgency = Literal["gap", "cover"]
+# Search ranges: levels in days of the demand that a node serves, swings as shares of the levels.
+REORDER_DAYS, UP_TO_DAYS, SWING = 20, 25, 2
+LOWEST_SEASON = 0.05  # a season may not turn a level round
+
+
+def _s_big_s(
+    observation: Observation, levels: torch.Tensor, net: bool, backlog: bool, urgency: Urgency
+) -> torch.Tensor:
+    """Of the nodes below their reorder point, the most urgent one orders the option nearest to its gap to S."""
+    env: MeisEnv = observation.env  # type: ignore[assignment]
+    state, on_order = observation.state, env.on_order(observation.state)
+    position = state.on_hand + on_order
+    if net:
+        position = position - F.pad(on_order[:, 1:].sum(1, keepdim=True), (0, env.retailers))
+    if backlog:
+        position = position - F.pad(state.backlog.sum(1), (1, 0))
+    levels, swings = levels.tensor_split([2 * env.nodes], 1)
+    reorder, up_to = levels[:, 0::2], levels[:, 1::2]
+    scale = _daily_demand(env)
+    if swings.shape[1]:
+        ones = torch.ones_like(swings[:, :1])
+        middle, leaf = (wave(observation, torch.cat([ones, s], 1)) for s in swings.tensor_split(2, 1))
+        season = torch.cat([middle, leaf.expand(-1, env.retailers)], 1).clamp(min=LOWEST_SEASON)
+        reorder, up_to, scale = reorder * season, up_to * season, scale * season
+    gap = reorder - position
+    urgent = gap / scale if urgency == "cover" else gap
+    node = urgent.argmax(1, keepdim=True)
+    action = _nearest_option(env, (up_to - position).gather(1, node), node[:, 0])
+    return action * (gap.gather(1, node)[:, 0] > 0)
+
+
+def _nearest_option(env: MeisEnv, quantity: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+    """The action by which ``node`` ``(batch,)`` orders the option nearest to ``quantity`` ``(batch, 1)``."""
+    options = env.parameters.order_options
+    middle = (quantity - env.tensor(options.middle)).abs().argmin(1)
+    leaf = (quantity - env.tensor(options.leaf)).abs().argmin(1)
+    return 1 + torch.where(node == 0, middle, len(options.middle) + (node - 1) * len(options.leaf) + leaf)
+
+
+def _daily_demand(env: MeisEnv) -> torch.Tensor:
+    """Mean demand per day that each node serves, ``(N,)`` units."""
+    mean = env.parameters.demand.mean
+    return env.tensor([mean * env.retailers] + [mean] * env.retailers)
+
+
+def _s_big_s_box(env: MeisEnv, harmonics: int) -> Box:
+    box: Box = {}
+    for name, daily in zip(env.node_names, _daily_demand(env).tolist(), strict=True):
+        box[f"reorder point, {name}"] = Range(0, REORDER_DAYS * daily)
+        box[f"order-up-to level, {name}"] = Range(0, UP_TO_DAYS * daily)
+    for group in ("middle", "leaves"):
+        box |= wave_box(env, f"season, {group}", Range(-SWING, SWING), harmonics)
+        del box[f"season, {group}"]
+    return box
+
+
+def s_big_s(name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency, harmonics: int = 0) -> Rule:
+    """An (s, S) rule: below s, order up to S; equation :eq:`eq-s-S` of the book.
+
+    Args:
+        name: of the rule.
+        about: what it does.
+        net: the middle's position excludes what the leaves have on order.
+        backlog: the leaves' positions exclude what customers wait for.
+        urgency: who orders today: the largest ``gap`` to the reorder point in units, or in days of demand (``cover``).
+        harmonics: of the season in the levels.
+    """
+    decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency)
+    return Rule(name, MeisEnv, about, partial(_s_big_s_box, harmonics=harmonics), decide)
+
+
+RULES = (
+    s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
+    s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
+    s_big_s("s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"),
+    s_big_s("s-S-cover-seasonal", "The same, seasonal.", net=True, backlog=True, urgency="cover", harmonics=1),
+)

@@ -1,0 +1,175 @@
+"""Tuning a heuristic: differential evolution that plays a whole generation as one batch.
+
+All candidates meet the same training scenarios (common random numbers). The best of the final population are scored
+again on validation scenarios, and the winner is written to a small file. Test scenarios are never seen here.
+"""
+
+import platform
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy
+import torch
+import yaml
+from scipy.optimize import Bounds, OptimizeResult, differential_evolution
+from tqdm import tqdm
+
+from .. import files
+from ..envs import Env, Scenario
+from ..envs.scenario import FIRST_RESERVED_SEED
+from ..evaluation import held_out
+from ..rollout import play
+from .rule import Box, Levels, Range, Rule
+
+ROWS = 4096  # episodes played at once: enough to keep a core busy, few enough to stay in its cache
+FINALISTS = 20  # candidates that are scored again on validation scenarios
+WIDENINGS = 3  # times that a box may be widened
+AT_BOUND = 0.01  # a level this close to its bound, as a share of the range, counts as at it
+
+
+class Search(NamedTuple):
+    """Result of `tune`."""
+
+    tuned: Levels  #: the levels and their provenance
+    history: pd.DataFrame  #: one row a generation: simulated_steps, seconds, best_cost (on the training scenarios)
+
+
+@torch.inference_mode()
+def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario) -> np.ndarray:
+    """Mean cost of many candidates on the same scenarios, ``(candidates,)`` in units of ``cost_unit``.
+
+    Args:
+        env: the environment.
+        rule: the form of the policy.
+        candidates: levels, ``(candidates, k)``.
+        scenario: common random numbers for all.
+    """
+    episodes = scenario.episodes
+    together = min(len(candidates), max(1, ROWS // episodes))
+    repeated = scenario.repeat(together)
+    means = []
+    for levels in torch.as_tensor(candidates).split(together):
+        policy = rule.policy(env, levels.repeat_interleave(episodes, 0))
+        played = play(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
+        cost = sum(transition.costs.total for _, transition in played)  # without the statistics of `simulate`
+        means.append(cost.reshape(len(levels), episodes).double().mean(1))  # type: ignore[union-attr]
+    return torch.cat(means).cpu().numpy() / env.parameters.cost_unit
+
+
+def tune(
+    env: Env, rule: Rule, *, seed: int = 0, episodes: int = 64, generations: int = 60, candidates: int = 6,
+    box: Box | None = None, widen: bool = True, progress: bool = True,
+) -> Search:  # fmt: skip
+    """Search for a rule's best levels; the `Search` has them, their provenance, and a history.
+
+    A level that ends at a bound of the search box means that the box, not the rule, decided. It is reported, the box is
+    widened there and the search goes on from the population it has.
+
+    Args:
+        env: the environment.
+        rule: the form of the policy.
+        seed: of the training scenarios and of the search.
+        episodes: training episodes that every candidate plays.
+        candidates: population size per level.
+        generations: generations of the search, fewer if the population converges; each widened box adds up to half.
+        box: search range of every level; the rule's own if None.
+        widen: widen a box whose bound was hit; False shows what a narrow box does.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: if the rule has no levels, is for the other chain, or a number is impossible.
+    """
+    box = dict(rule.ranges(env) if box is None else box)
+    if not box:
+        raise ValueError(f"rule {rule.name!r} has no levels to tune")
+    if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
+        raise ValueError(f"need episodes, generations >= 1 and a training seed, got {episodes}, {generations}, {seed}")
+    effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress)
+    found, box, hits = _search(effort, box, seed, generations, candidates, widen)
+    effort.bar.close()
+    seconds = time.perf_counter() - effort.start
+    levels, cost = _finalists(env, rule, found.population[np.argsort(found.population_energies)])
+    provenance = {
+        "validation_cost": round(cost, 4), "training_cost": round(float(found.fun), 4), "seed": seed,
+        "training_episodes": episodes, "generations": len(effort.history), "population": len(found.population),
+        "simulated_steps": effort.simulated, "seconds": round(seconds, 1),
+        "box": {name: [round(r.low, 6), round(r.high, 6)] for name, r in box.items()}, "bounds_hit": hits,
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},
+    }  # fmt: skip
+    named = dict(zip(box, levels.tolist(), strict=True))
+    return Search(Levels(rule=rule.name, levels=named, provenance=provenance), pd.DataFrame(effort.history))
+
+
+class _Effort:
+    """Plays the candidates of a search, counts the simulated steps, keeps the history and shows the progress."""
+
+    def __init__(self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool):
+        self.env, self.rule, self.scenario = env, rule, scenario
+        self.start, self.simulated = time.perf_counter(), 0
+        self.history: list[dict[str, float]] = []
+        name = f"{env.name} {rule.name}"
+        self.bar = tqdm(total=generations, desc=name, unit="generation", disable=not progress)
+
+    def costs(self, columns: np.ndarray) -> Any:
+        """Mean costs of candidates, ``(k, candidates)`` as SciPy has them."""
+        candidates = columns.T.reshape(-1, len(columns))
+        self.simulated += len(candidates) * self.scenario.episodes * self.env.horizon
+        return mean_costs(self.env, self.rule, candidates, self.scenario)
+
+    def report(self, intermediate_result: OptimizeResult) -> None:  # SciPy goes by the argument's name
+        """Note what a generation has reached."""
+        best, seconds = float(intermediate_result.fun), time.perf_counter() - self.start
+        self.history.append({"simulated_steps": self.simulated, "seconds": seconds, "best_cost": best})
+        self.bar.set_postfix(best_cost=f"{best:,.2f}")
+        self.bar.update()
+
+
+def _search(
+    effort: _Effort, box: Box, seed: int, generations: int, candidates: int, widen: bool
+) -> tuple[OptimizeResult, Box, list[str]]:
+    """Search, and go on in a wider box while levels end at its bounds: SciPy's result, the last box, the bounds hit."""
+    hits: list[str] = []
+    population: Any = "latinhypercube"
+    for attempt in range(1 + WIDENINGS):
+        budget = generations if attempt == 0 else -(-generations // 2)
+        low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
+        found = differential_evolution(
+            effort.costs, Bounds(low, high), init=population, popsize=candidates, maxiter=budget, seed=seed + attempt,
+            vectorized=True, updating="deferred", polish=False, tol=1e-4, callback=effort.report,
+        )  # fmt: skip
+        population, at_bound = found.population, widened(box, found.x)
+        hits += [f"{name}: {box[name].low:g} .. {box[name].high:g}" for name in at_bound]
+        if not at_bound or not widen or attempt == WIDENINGS:
+            break
+        effort.bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
+        effort.bar.total = (effort.bar.total or 0) + -(-generations // 2)
+        box = {**box, **at_bound}
+    return found, box, hits
+
+
+def widened(box: Box, levels: np.ndarray) -> Box:
+    """The ranges that a search ended at the bound of, each doubled on that side, within the level's natural limits."""
+    wider = {}
+    for (name, r), level in zip(box.items(), levels, strict=True):
+        width = r.high - r.low
+        low = max(r.least, r.low - width) if level - r.low < AT_BOUND * width else r.low
+        high = min(r.most, r.high + width) if r.high - level < AT_BOUND * width else r.high
+        if (low, high) != (r.low, r.high):
+            wider[name] = Range(low, high, r.least, r.most)
+    return wider
+
+
+def _finalists(env: Env, rule: Rule, ranked: np.ndarray) -> tuple[np.ndarray, float]:
+    """Score the best candidates on validation scenarios, with levels rounded as they will be written."""
+    candidates = np.array([[float(f"{level:.6g}") for level in row] for row in ranked[:FINALISTS]])
+    costs = mean_costs(env, rule, candidates, held_out(env, "validation"))
+    return candidates[costs.argmin()], float(costs.min())
+
+
+def write(levels: Levels, path: Path) -> None:
+    """Write levels as a small YAML file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, yaml.safe_dump(levels.model_dump(), sort_keys=False, default_flow_style=None))

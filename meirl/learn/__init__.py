@@ -1,0 +1,86 @@
+"""The learners by name, their presets, and trained policies to load.
+
+A learner is a module with ``Config``, its hyperparameters; ``Network``, made from an environment and a ``Config``, its
+own deterministic policy; and ``train``. Other packages announce theirs by the entry points ``meirl.learners``.
+"""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..config import load_yaml, merged, validated
+from ..envs import OBSERVATION_SETS, Env, make
+from ..rollout import Policy
+from . import a3c, ppo
+from .run import OtherRunError, Run, load_checkpoint, run_folder
+
+__all__ = ["ALGORITHMS", "PRESETS", "OtherRunError", "Run", "find_learner", "load_checkpoint", "load_policy", "preset",
+           "run_folder"]  # fmt: skip
+
+ALGORITHMS = {"ppo": ppo, "a3c": a3c}
+PRESETS = ("tuned", "published", "as-published")
+
+
+def find_learner(algo: str) -> ModuleType:
+    """The module of an algorithm: ``ppo``, ``a3c``, or one that another package announces; else a ValueError."""
+    others = {other.name: other for other in entry_points(group="meirl.learners")}
+    if algo in others:
+        return others[algo].load()
+    if algo not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join([*ALGORITHMS, *others])}")
+    return ALGORITHMS[algo]
+
+
+def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
+    """Load hyperparameters: the learner's validated ``Config``.
+
+    Args:
+        algo: name of the learner.
+        name: ``tuned``; ``published``, every hyperparameter of the study; ``as-published``, with its ``defects`` too;
+            or a YAML file of your own.
+        env: name of the environment; the file's ``per_environment`` section may change keys for it.
+        **changes: keys to change; ``network`` may be a mapping of the keys to change in it.
+
+    Raises:
+        ValueError: if algorithm or preset is unknown or a value is not valid; names the file and the key.
+    """
+    learner, path = find_learner(algo), Path(name)
+    if name in PRESETS:
+        path = Path(str(learner.__file__)).parent / "presets" / f"{algo}-{name.removeprefix('as-')}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
+    values = load_yaml(path)
+    special, defects = values.pop("per_environment", {}).get(env, {}), values.pop("defects", {})
+    layers = (special, defects if name == "as-published" else {}, changes)
+    return validated(learner.Config, merged(values, *layers), path.name)
+
+
+def load_policy(folder: Path, env: Env | str | None = None) -> tuple[Policy, Env]:
+    """Load the best policy of a run, and its environment.
+
+    Args:
+        folder: of the run; holds ``policy.pt``.
+        env: an environment to use it on, of the same shape; its name gives it the observation that the policy was
+            trained on; None makes the one it was trained on.
+
+    Raises:
+        ValueError: if the file is missing, damaged, no checkpoint of meirl's, or does not fit the environment.
+    """
+    path = Path(folder) / "policy.pt"
+    saved = load_checkpoint(path)
+    if saved["observation"] not in OBSERVATION_SETS:
+        raise ValueError(f"{path}: unknown observation set: {saved['observation']!r}")
+    if not isinstance(env, Env):
+        env = make(env or saved["env"], observation=saved["observation"])
+    if env.observation != saved["observation"]:
+        raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
+    learner = find_learner(saved["algo"])
+    config = validated(learner.Config, json.loads(saved["config"]), str(path))
+    network = learner.Network(env, config)
+    try:
+        network.load_state_dict(saved["best"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit {env.name}: {str(error).splitlines()[0]}") from error
+    return network.to(env.device).eval(), env

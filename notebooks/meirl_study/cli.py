@@ -1,0 +1,116 @@
+"""The study's verbs of the command line, added to ``python -m meirl``. Each is a few lines that call its module.
+
+A verb's docstring is its ``--help``: what it does and leaves behind, then an example.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from meirl.envs import NAMES, make
+from meirl.evaluation import held_out, summarise
+from meirl.learn import ALGORITHMS, find_learner, preset
+from meirl.rollout import rollout
+
+from . import replay as trace
+from . import speed
+from . import study as engine
+
+EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join(NAMES)}, or a YAML file of your own")]
+
+
+def replay(
+    env: EnvName, file: Annotated[Path, typer.Argument(help="a recorded trace, .npz: decisions, draws, results")]
+) -> None:
+    """Replay a recorded trace; print the largest absolute error of every recorded field as JSON.
+
+    0 everywhere is a perfect match with the implementation that recorded it.
+
+    Example: python -m meirl replay --env meis-stationary tests/traces/meis_stationary_random.npz
+    """
+    print(json.dumps(trace.replay(make(env, observation="published", dtype=torch.float64), file), indent=2))
+
+
+def bench(
+    part: Annotated[
+        list[str] | None, typer.Option(help="environment, training or sb3; may be repeated; all if not given")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Measure speed: environments on one core, training with 1 and 2 workers, and PPO against Stable-Baselines3.
+
+    Takes minutes; let nothing else run meanwhile.
+
+    Example: python -m meirl bench --part environment
+    """
+    parts: dict[str, Any] = {
+        "environment": speed.environment_speed, "training": speed.training_speed, "sb3": speed.against_sb3,
+    }  # fmt: skip
+    if unknown := set(part or ()) - parts.keys():
+        raise ValueError(f"unknown part {unknown.pop()!r}: expected one of {', '.join(parts)}")
+    tables = {name: parts[name]() for name in part or parts}
+    if as_json:
+        print(json.dumps({name: table.to_dict("records") for name, table in tables.items()}, indent=2))
+        return
+    for name, table in tables.items():
+        typer.echo(f"{name}\n{table.to_string(index=False, float_format=_number)}\n")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def study(
+    profile: Annotated[str, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="training seeds of each cell; default: quick 2, full 10")
+    ] = None,
+    algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
+    env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
+    preset: Annotated[
+        str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")
+    ] = "tuned",
+    observation: Annotated[str, typer.Option(help="full or published")] = "full",
+    jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
+    backend: Annotated[str, typer.Option(help="loky (this machine), dask or ray (extras of that name)")] = "loky",
+    address: Annotated[str | None, typer.Option(help="of a Dask scheduler or a Ray cluster that is running")] = None,
+    out: Annotated[
+        Path, typer.Option(help="runs go to OUT/<profile>/..., the table to OUT/<profile>/results.csv.gz")
+    ] = Path("runs"),
+) -> None:
+    """Train and test every algorithm on every environment over seeds; resume what was stopped, skip what is done.
+
+    Each run is kept in a folder of its own, so a study may be killed at any time; start it again with the same options.
+
+    Example: python -m meirl study --env meis-stationary --algo ppo --seeds 2
+    """
+    changes = engine.profile_changes(profile)
+    todo = engine.tasks(
+        range(seeds or engine.SEEDS[profile]), env or NAMES, algo or ALGORITHMS,
+        preset=preset, observation=observation, changes=changes,
+    )  # fmt: skip
+    table = engine.run(todo, out / profile, jobs=jobs, backend=backend, address=address)
+    table.to_csv(out / profile / "results.csv.gz", index=False)
+    by_seed = table.groupby(["env", "algo", "seed"])[["cost", "fill_rate"]].mean()
+    typer.echo(by_seed.groupby(["env", "algo"]).agg(["mean", "std"]).to_string(float_format="{:,.3f}".format))
+
+
+def smoke() -> None:
+    """Train and evaluate every algorithm on every environment, briefly: does it all work here?
+
+    Prints a line for each of them, and keeps nothing.
+
+    Example: python -m meirl smoke
+    """
+    for name in NAMES:
+        chain = make(name)
+        for algo in ALGORITHMS:
+            config = preset(algo, "tuned", name, steps=8_000, environments=8, evaluations=1, validation_episodes=8)
+            done = find_learner(algo).train(chain, config, 0, progress=False)
+            summary = summarise(rollout(chain, done.policy, held_out(chain, "test", 32)))
+            typer.echo(f"{algo} {name}: mean cost {summary['mean_cost']:,.2f}")

@@ -1,0 +1,70 @@
+"""What chapters show beside figures: tables for reading, the code that runs, and the settings of a learner."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from meirl.learn.config import LearnerConfig
+
+PAGES = {
+    "meirl.envs": "api-envs", "meirl.heuristics": "api-heuristics", "meirl.learn": "api-learn", "meirl": "api",
+    "meirl_study": "api-study", "meirl_book": "api-book",
+}  # fmt: skip
+"""Page of the API reference by package; the first that a module belongs to is its own."""
+FOLDERS = {"meirl": "meirl", "meirl_study": "notebooks/meirl_study", "meirl_book": "book"}
+"""Folder of every package in the checkout."""
+
+
+def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
+    """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``)."""
+    shown = {c: values[c].map(("{:" + formats[c] + "}").format) if c in formats else values[c] for c in values}
+    return pd.DataFrame(shown, index=values.index)
+
+
+def api_link(thing: Any) -> str:
+    """Address of a function, class or method in the API reference, relative to any page of the book.
+
+    Raises:
+        ValueError: if it does not come from one of the project's packages.
+    """
+    module = thing.__module__
+    for package, page in PAGES.items():
+        if f"{module}.".startswith(f"{package}."):
+            return f"{page}.html#{module}.{thing.__qualname__}"
+    raise ValueError(f"{module}.{thing.__qualname__} is not in the API reference: expected one of {', '.join(FOLDERS)}")
+
+
+def source(thing: Callable[..., object]) -> Any:
+    """Show the code of a function or class as it runs, without its docstring, and above it the file and the line.
+
+    The line links to the API reference, which has the docstring. The output is Markdown, the same bytes every time.
+    """
+    from IPython.display import Markdown  # a notebook has it
+
+    link, package = api_link(thing), thing.__module__.split(".")[0]
+    home = Path(str(sys.modules[package].__file__)).parent
+    file = Path(FOLDERS[package], Path(inspect.getfile(inspect.unwrap(thing))).relative_to(home)).as_posix()
+    lines, first = inspect.getsourcelines(thing)
+    code = re.sub(r'\n +"""(?s:.*?)"""', "", textwrap.dedent("".join(lines)), count=1).strip()
+    return Markdown(f"[`{file}`, line {first}]({link})\n\n```python\n{code}\n```")
+
+
+def settings(config: LearnerConfig) -> Any:
+    """Show a learner's hyperparameters, value and meaning of each; defects that are off are left out."""
+    from IPython.display import Markdown  # a notebook has it
+
+    rows = ["| hyperparameter | value | meaning |", "|---|---|---|"]
+    for prefix, model in (("", config), ("network: ", config.network)):
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            if name != "network" and not (name.startswith("defect") and not value):
+                rows.append(f"| {prefix}`{name}` | {value} | {field.description or ''} |")
+    return Markdown("\n".join(rows))

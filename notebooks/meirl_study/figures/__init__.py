@@ -1,0 +1,20 @@
+"""Every figure of the book, one function each: it draws what it is given and returns a matplotlib `Figure`.
+
+House style: colours told apart by colour-blind eyes; markers or line styles beside them, for print; axis labels with
+units; no titles, since a caption says what to see. A table that lacks a column is an error that names it.
+"""
+
+# isort: off
+from .evidence import (
+    cost_parts, equal_effort, evidence, forest, gaps, hindsight, intervals, seed_spread, services, sweep, tails,
+)  # fmt: skip
+from .policies import (
+    cost_surface, curves, duel, ladder, learning_curves, ordering, searches, shared_luck, surrogate, training, workers,
+)  # fmt: skip
+from .problem import chain, episode, same_luck, stressors, wrong_choice
+
+__all__ = [
+    "chain", "cost_parts", "cost_surface", "curves", "duel", "episode", "equal_effort", "evidence", "forest", "gaps",
+    "hindsight", "intervals", "ladder", "learning_curves", "ordering", "same_luck", "searches", "seed_spread",
+    "services", "shared_luck", "stressors", "surrogate", "sweep", "tails", "training", "workers", "wrong_choice",
+]  # fmt: skip

@@ -1,0 +1,154 @@
+"""Figures of the problem: the chains, what nature does, episodes, and the luck that two policies share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from meirl import Env, Scenario
+
+from . import style
+
+
+@style.styled
+def chain(env: Env) -> Figure:
+    """Draw a supply chain: nodes with their costs, arrows with lead times, demand at the end; all in units a period."""
+    p, supply = env.parameters, env.supplier_capacity
+    holding, shortage = env.holding_cost.tolist(), env.shortage_cost.tolist()
+    figure, ax = plt.subplots(figsize=(style.WIDTH, 0.85 + 0.78 * env.retailers))
+    middle = (env.retailers - 1) / 2
+    _box(ax, 0, middle, env.source, "no limit" if supply is None else f"≈ {supply.mean:g} a period", style.BLACK)
+    shortest, longest = p.lead_time.low, p.lead_time.high if p.lead_time.standard_deviation else 1
+    lead = f"{shortest}" if shortest == longest else f"{shortest}–{longest}"
+    _arrow(ax, (0.42, middle), (1.18, middle), f"lead time\n{lead}")
+    outbound = "" if p.outbound_capacity is None else f"\nships ≈ {p.outbound_capacity.mean:,.0f}"
+    _box(ax, 1.6, middle, env.node_names[0], f"holding {holding[0]:g}{outbound}", style.BLUE)
+    for i, name in enumerate(env.node_names[1:]):
+        y = env.retailers - 1 - i
+        _box(ax, 3.4, y, name, f"holding {holding[1 + i]:g}\nshortage {shortage[i]:g}", style.GREEN)
+        _arrow(ax, (2.02, middle), (2.98, y))
+        _arrow(ax, (3.82, y), (4.5, y))
+        ax.text(4.55, y, f"demand ≈ {p.demand.mean:,.0f}", va="center", fontsize=8)
+    if p.demand.direct:
+        own = f"own demand ≈ {p.demand.direct * p.demand.mean:g}"
+        _arrow(ax, (1.6, middle - 0.36), (1.6, middle - 0.95))
+        ax.text(1.6, middle - 1.0, own, ha="center", va="top", fontsize=8)
+    ax.set(xlim=(-0.5, 5.5), ylim=(-0.55, env.retailers - 0.45))
+    ax.set_axis_off()
+    return figure
+
+
+def _box(ax: Axes, x: float, y: float, name: str, note: str, colour: str) -> None:
+    shape = FancyBboxPatch((x - 0.4, y - 0.34), 0.8, 0.68, boxstyle="round,pad=0.02", fc="white", ec=colour, lw=1.6)
+    ax.add_patch(shape)
+    ax.text(x, y + 0.17, name, ha="center", va="center", fontsize=9, color=colour, weight="bold")
+    ax.text(x, y - 0.12, note, ha="center", va="center", fontsize=7)
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], label: str = "") -> None:
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, color=style.GREY, lw=1.2))
+    x, y = np.mean([start, end], axis=0)
+    ax.text(x, y + 0.08, label, ha="center", va="bottom", fontsize=7, color=style.GREY)
+
+
+@style.styled
+def stressors(env: Env, scenario: Scenario) -> Figure:
+    """Show what nature does: one episode of demand, correlation of two retailers, lead times, outbound capacity."""
+    grid = [["time"] * 3, ["pair", "lead", "outbound"]]
+    figure, axes = plt.subplot_mosaic(grid, figsize=(style.WIDTH, 4.2), height_ratios=(1.1, 1))  # type: ignore[arg-type]
+    time, pair, lead, outbound = axes.values()
+    demand, shock = scenario.demand.cpu().numpy(), scenario.shock[0].cpu().numpy()
+    time.plot(demand[0], marker="", lw=0.7, alpha=0.8, label=env.node_names[1:])
+    time.plot(env.seasonal_mean.cpu().numpy(), "-", color=style.BLACK, label="mean, no shock")
+    edges = np.flatnonzero(np.diff(shock > 1, prepend=False, append=False)) - 0.5
+    for start, stop in edges.reshape(-1, 2):
+        time.axvspan(start, stop, color=style.ORANGE, alpha=0.35, lw=0)
+    time.set(xlabel="period", ylabel="demand [units]", ylim=(0, None), xlim=(0, scenario.horizon))
+    time.legend(ncols=env.retailers + 1, loc="upper left", bbox_to_anchor=(0, 1.22))
+    pair.plot(*demand[..., :2].reshape(-1, 2)[:2000].T, ".", ms=2, alpha=0.4)
+    pair.set(xlabel=f"demand, {env.node_names[1]}\n[units]", ylabel=f"demand, {env.node_names[2]}\n[units]")
+    values, counts = np.unique(scenario.lead_time.cpu().numpy(), return_counts=True)
+    lead.bar(values, counts / counts.sum())
+    lead.set(xlabel="lead time\n[periods]", ylabel="share of shipments", xlim=(0, 10.6), ylim=(0, 1.05))
+    capacity = scenario.outbound_capacity.cpu().numpy().ravel()
+    if np.isfinite(capacity).all():
+        outbound.hist(capacity, bins=30, weights=np.full(capacity.size, 1 / capacity.size))
+    else:
+        outbound.text(0.5, 0.5, "unlimited", ha="center", va="center", transform=outbound.transAxes, color=style.GREY)
+        outbound.set(xticks=[], yticks=[])
+    outbound.set(xlabel="outbound capacity\n[units a period]", ylabel="share of periods")
+    return figure
+
+
+@style.styled
+def episode(env: Env, record: Mapping[str, np.ndarray], periods: int | None = None) -> Figure:
+    """Draw the first episode of a `meirl.trajectory`: stock, orders and backlog in units, cost by part.
+
+    Args:
+        env: of the episode.
+        record: of `meirl.trajectory`.
+        periods: how many to show; all if None.
+    """
+    figure, axes = plt.subplots(4, 1, figsize=(style.WIDTH, 5.6), sharex=True, height_ratios=(1.2, 1, 0.8, 0.9))
+    stock, orders, waiting, cost = axes
+    on_hand, placed, backlog = (record[key][0, :periods] for key in ("on_hand", "orders", "backlog"))
+    stock.plot(on_hand, marker="", lw=1.1, label=env.node_names)
+    orders.plot(np.where(placed > 0, placed, np.nan), ls="", ms=2.5, alpha=0.7)
+    # Nobody waits at the upstream node: an empty column in its place leaves every other node its colour.
+    waiting.plot(np.pad(backlog, ((0, 0), (1, 0)), constant_values=np.nan), marker="", lw=1.1)
+    parts = {part: record[part.replace(" ", "_")] for part in style.PARTS}
+    shown = {part: values[0, :periods] for part, values in parts.items() if values.any()}
+    colours = [style.PARTS[part] for part in shown]
+    cost.stackplot(np.arange(len(on_hand)), list(shown.values()), labels=list(shown), colors=colours)
+    labels = ("on hand\n[units]", "order\n[units]", "backlog\n[units]", "cost of the\nperiod")
+    for ax, label in zip(axes, labels, strict=True):
+        ax.set_ylabel(label)
+        ax.yaxis.set_major_formatter("{x:,.0f}")
+    cost.set(xlabel="period", xlim=(0, len(on_hand)))
+    style.legend_above(stock, env.nodes)
+    style.legend_above(cost, len(shown))
+    figure.align_ylabels()
+    return figure
+
+
+@style.styled
+def same_luck(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
+    """Scatter the costs of two policies episode by episode: on ``common`` scenarios, and on ``independent`` ones.
+
+    Args:
+        costs: by kind of scenarios, ``(episodes, 2)``.
+        unit: of the costs.
+    """
+    figure, axes = style.panels(costs, 3.2, f"cost of B [{unit}]", sharex=True, sharey=True)
+    for (name, ax), look in zip(axes.items(), style.CYCLE, strict=False):
+        pairs = costs[name]
+        ax.plot(*pairs.T, ms=3, alpha=0.5, mew=0, **look | {"linestyle": ""})
+        ax.plot([pairs.min(), pairs.max()], [pairs.min(), pairs.max()], "-", color=style.GREY, lw=0.8)
+        ax.set_title(f"{name} scenarios, correlation {np.corrcoef(pairs.T)[0, 1]:.2f}")
+        style.money(ax.xaxis, f"cost of A [{unit}]")
+        style.money(ax.yaxis, ax.get_ylabel())
+    return figure
+
+
+@style.styled
+def wrong_choice(table: pd.DataFrame) -> Figure:
+    """Plot how often the worse of two policies looks better, against the number of episodes.
+
+    Args:
+        table: index: episodes a policy; columns: ``(environment, design)``; values: shares of experiments.
+    """
+    names = dict.fromkeys(table.columns.get_level_values(0))
+    figure, axes = style.panels(names, 2.6, "share of experiments that\npick the worse policy", sharey=True)
+    for name, ax in axes.items():
+        ax.plot(table.index, table[name], label=list(table[name]))
+        ax.set(xlabel="episodes a policy", xscale="log", ylim=(-0.02, 0.55))
+        ax.set_xticks(table.index[::2], [str(n) for n in table.index[::2]])
+        ax.minorticks_off()
+    ax.legend()
+    return figure

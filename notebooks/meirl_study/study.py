@@ -1,0 +1,226 @@
+"""The study: algorithm x environment x seed, on all cores or many machines, resumable; one row a test episode.
+
+Every task keeps what it does in a folder of its own. So whoever is killed, worker, scheduler or machine, loses at most
+the time since the last checkpoint: the next attempt resumes what was begun and reads what is done. With several
+machines all of them must see that folder under the same path (a shared file system) and have `meirl` installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from filelock import FileLock
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import BrokenProcessPool
+from tqdm import tqdm
+
+from meirl import files
+from meirl.envs import NAMES, ObservationSet, make
+from meirl.evaluation import TEST_EPISODES, held_out
+from meirl.learn import ALGORITHMS, OtherRunError, find_learner, load_policy, preset, run_folder
+from meirl.rollout import rollout
+
+QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
+SEEDS = {"quick": 2, "full": 10}
+"""Training seeds of each cell, by profile."""
+ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
+BARS = {
+    "divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
+    "meis-nonstationary": 650,
+}  # fmt: skip
+"""Mean test cost, set before any agent of this study was trained, that the better algorithm has to beat."""
+
+
+class Task(NamedTuple):
+    """One training run of the study."""
+
+    env: str
+    algo: str
+    preset: str = "tuned"
+    observation: ObservationSet = "full"
+    seed: int = 0
+    changes: dict[str, Any] = {}  # noqa: RUF012  # of the preset; never modified
+
+    def folder(self, root: Path) -> Path:
+        """Where the run is kept."""
+        return run_folder(root, self.env, self.algo, self.preset, self.seed)
+
+
+def profile_changes(profile: str) -> dict[str, Any]:
+    """What a profile changes in every preset: ``quick`` shortens training, ``full`` changes nothing."""
+    if profile not in ("quick", "full"):
+        raise ValueError(f"profile must be quick or full, got {profile!r}")
+    return QUICK if profile == "quick" else {}
+
+
+def tasks(
+    seeds: Iterable[int], envs: Sequence[str] = NAMES, algos: Iterable[str] = tuple(ALGORITHMS), **fields: Any
+) -> list[Task]:
+    """Every combination of seed, environment and algorithm.
+
+    Args:
+        seeds: of training; weights, scenarios and actions follow from it.
+        envs: names, or YAML files.
+        algos: names of learners.
+        **fields: ``preset``, ``observation`` and ``changes`` of every `Task`.
+
+    >>> [(task.algo, task.seed) for task in tasks(range(2), envs=["meis-stationary"])]
+    [('ppo', 0), ('ppo', 1), ('a3c', 0), ('a3c', 1)]
+    """
+    return [Task(env, algo, seed=seed, **fields) for env in envs for algo in algos for seed in seeds]
+
+
+def run(
+    todo: Sequence[Task],
+    root: Path,
+    *,
+    jobs: int = -1,
+    episodes: int = TEST_EPISODES,
+    progress: bool = True,
+    backend: str = "loky",
+    address: str | None = None,
+) -> pd.DataFrame:
+    """Train what is not trained yet, play the test scenarios, and gather everything in one table.
+
+    Runs that were stopped are resumed; finished ones are only read. Each task uses one process, or, with A3C, one and
+    its workers. If a worker is killed, what it was doing is resumed by another.
+
+    Args:
+        todo: the tasks.
+        root: folder of the runs; all machines must see it under the same path.
+        jobs: tasks at once; -1: one a core (of the cluster, if there is an ``address``).
+        episodes: test episodes of each run.
+        progress: show how many runs have begun.
+        backend: ``loky`` (this machine), ``dask`` or ``ray``; the last two need the extra of that name.
+        address: of a Dask scheduler or a Ray cluster; None starts one on this machine. A3C has processes of its own:
+            start Dask's workers with ``DASK_DISTRIBUTED__WORKER__DAEMON=False``, as we do, so that they may.
+
+    Returns:
+        One row a test episode: ``env``, ``algo``, ``preset``, ``seed``, ``episode`` and the columns of `rollout`.
+
+    Raises:
+        ValueError: if the backend is unknown or not installed.
+        RuntimeError: if workers are killed again and again.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}: expected one of {', '.join(BACKENDS)}")
+    work = [delayed(train_and_test)(task, root.resolve(), episodes) for task in todo]
+    with BACKENDS[backend](address, jobs) as lost_worker:
+        for _ in range(ATTEMPTS):
+            # Tasks are long: each goes out alone, when a worker is free. So the bar counts those that have begun;
+            # joblib tells of finished ones (`return_as="generator"`) with some backends only, and Ray's is not one.
+            begun = tqdm(work, desc="runs begun", unit="run", disable=not progress)
+            with suppress(lost_worker):  # all that was done is on disk
+                return pd.concat(Parallel(batch_size=1, pre_dispatch="n_jobs")(begun), ignore_index=True)
+    raise RuntimeError(f"the study's workers were killed {ATTEMPTS} times (out of memory?); what is done is kept")
+
+
+# Each backend is used for as long as its context lasts, and gives the exception that a killed worker raises.
+
+
+@contextmanager
+def _loky(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    if address:
+        raise ValueError("address: loky works on this machine only; choose the backend dask or ray")
+    with parallel_config("loky", n_jobs=jobs):
+        yield BrokenProcessPool
+
+
+@contextmanager
+def _dask(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    dask, distributed = _import("dask", "dask"), _import("dask", "distributed")
+    here = {"n_workers": cpu_count() if jobs < 0 else jobs, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        distributed.Client(address, **({} if address else here)) as client,
+        parallel_config("dask", client=client, n_jobs=jobs),
+    ):
+        yield distributed.KilledWorker
+
+
+@contextmanager
+def _ray(address: str | None, jobs: int) -> Iterator[type[Exception]]:
+    ray = _import("ray", "ray")
+    here = {"num_cpus": cpu_count() if jobs < 0 else jobs, "include_dashboard": False}
+    ray.init(address or "local", log_to_driver=False, **({} if address else here))
+    try:
+        _import("ray", "ray.util.joblib").register_ray()
+        with parallel_config("ray", n_jobs=jobs):
+            yield ray.exceptions.RayActorError
+    finally:
+        ray.shutdown()
+
+
+def _import(extra: str, module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"the backend {extra} is not installed ({error}): pip install 'meirl[{extra}]', or choose loky"
+        ) from None
+
+
+BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+
+def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
+    """Train (or resume, or do nothing), then test; if somebody else is at it, wait and read."""
+    folder = task.folder(root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config = preset(task.algo, task.preset, task.env, **task.changes)
+    env = make(task.env, observation=task.observation)
+    train = partial(find_learner(task.algo).train, env, config, task.seed, folder, resume=True, progress=False)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # given up by the system if its holder is killed
+        try:
+            train()
+        except OtherRunError:
+            if not task.changes:
+                raise
+            shutil.rmtree(folder)  # a shortened run of an older preset: cheap to repeat
+            train()
+        table = _tested(folder, episodes)
+    key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
+    return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
+
+
+def _tested(folder: Path, episodes: int) -> pd.DataFrame:
+    """Result of the run's best policy on the test scenarios, kept beside it."""
+    path = folder / "test.csv"
+    if path.exists() and path.stat().st_mtime >= (folder / "policy.pt").stat().st_mtime:
+        table = pd.read_csv(path)
+        if len(table) == episodes:
+            return table
+    policy, env = load_policy(folder)
+    table = rollout(env, policy, held_out(env, "test", episodes))
+    files.write(path, table.to_csv(index=False))
+    return table
+
+
+def histories(todo: Sequence[Task], root: Path) -> pd.DataFrame:
+    """Learning curves of runs that `run` has trained.
+
+    Args:
+        todo: the tasks.
+        root: folder of the runs, as `run` was given it.
+
+    Returns:
+        One row a validation: ``env``, ``algo``, ``preset``, ``seed``; ``steps``, ``seconds``, ``training_cost``,
+        ``validation_cost`` (in units of ``cost_unit``) and the learner's diagnostics.
+
+    Raises:
+        ValueError: if a run is missing; names its folder, and what to run.
+    """
+    tables = []
+    for task in todo:
+        path = task.folder(root) / "history.csv"
+        if not path.exists():
+            raise ValueError(f"{path.parent} holds no run: make it first, with study.run or python -m meirl study")
+        tables.append(pd.read_csv(path).assign(env=task.env, algo=task.algo, preset=task.preset, seed=task.seed))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,288 @@
+"""The book: pairs in sync, pages made reproducibly, published chapters made from the committed notebooks."""
+
+import re
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from meirl_book import make as book
+from meirl_book import pdf
+from meirl_study import study
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+PAGES = book.pages(ROOT)
+NOTEBOOK = """\
+---
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+
+# A title
+
+A question.
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+profile = "quick"
+seed = 0
+device = "cpu"
+cell = "default"
+```
+
+```{code-cell} ipython3
+print(profile, seed, cell)
+object()
+```
+"""
+
+
+def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Type, source and tags of every cell, without what making a page adds."""
+    cells = []
+    for cell in notebook.cells:
+        tags = tuple(cell.metadata.get("tags", ()))
+        if "parameters" in tags:
+            tags = ("parameters",)
+        if not set(tags) & {"injected-parameters", "provenance"}:
+            cells.append((cell.cell_type, cell.source, tags))
+    return cells
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A small project with one notebook and one published page."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "notebooks" / "01-toy.md").write_text(NOTEBOOK, encoding="utf-8")
+    (tmp_path / "book" / "01-toy.ipynb").write_text("published", encoding="utf-8")
+    (tmp_path / "book" / "prose.md").write_text("# Prose\n", encoding="utf-8")
+    (tmp_path / "_config.yml").write_text(
+        "only_build_toc_files: true\nexecute: {execute_notebooks: 'off'}\n", encoding="utf-8"
+    )
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/prose\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_pair_is_in_sync_and_executed(path):
+    source = jupytext.read(path)
+    pair = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    assert sources(pair) == sources(source), "run `make pairs`"
+    code = [cell for cell in pair.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run `make pairs`"
+    assert [cell.id for cell in pair.cells] == [f"cell-{i:02}" for i in range(len(pair.cells))]
+    assert set(pair.metadata) <= {"jupytext", "kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_has_the_parameters_and_opens_and_closes_as_agreed(path):
+    notebook = jupytext.read(path)
+    (parameters,) = (c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
+    values: dict = {}
+    exec(parameters, values)
+    assert values["profile"] == "quick"
+    assert {"seed", "device"} <= set(values)
+    assert re.search(r"^\*\*.*\?\*\*$", notebook.cells[0].source, re.MULTILINE), "the question in bold"
+    for cell in notebook.cells:
+        if figure := cell.metadata.get("mystnb", {}).get("figure"):
+            assert figure["caption"]
+            assert figure["name"].startswith("fig-")
+            assert cell.metadata["mystnb"]["image"]["alt"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_published_page_comes_from_the_committed_notebook(page):
+    published = nbformat.read(ROOT / "book" / f"{page.name}.ipynb", as_version=4)
+    source = jupytext.read(page.notebook)
+    if page.title:
+        source.cells[0].source = re.sub(r"^# .*", f"# {page.title}", source.cells[0].source)
+    assert sources(published) == sources(source), "run `make book PROFILE=full`"
+    assert published.cells[-1].metadata["tags"] == ["provenance"], "how the page was made stands at its foot"
+    assert "profile `full`" in published.cells[-1].source
+
+
+def test_the_readme_has_the_table_and_the_figure_of_the_first_page():
+    table, figure, _ = book.evidence(ROOT)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{book.EVIDENCE_BEGINS}\n\n{table}\n\n{book.EVIDENCE_ENDS}" in readme
+    assert "](book/_static/evidence.png)" in readme
+    assert (ROOT / "book" / "_static" / "evidence.png").read_bytes() == figure
+
+
+def test_the_published_results_are_those_of_the_table_on_the_first_page():
+    table, _, csv = book.evidence(ROOT)
+    assert (ROOT / "book" / "_static" / "results.csv").read_text(encoding="utf-8") == csv
+    runs = pd.read_csv(StringIO(csv))
+    header, _, *lines = (line.strip("| ").split(" | ") for line in table.splitlines())
+    shown = {label: dict(zip(header[1:], costs, strict=True)) for label, *costs in lines}
+    for (env, algo), cell in runs.groupby(["env", "algo"]):
+        assert len(cell) == study.SEEDS["full"]
+        digits = 0 if cell["cost"].mean() > 10_000 else 1
+        assert shown[f"{algo.upper()}, tuned"][env].split()[0] == f"{cell['cost'].mean():,.{digits}f}"
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    sections = [section for chapter in chapters for section in chapter.get("sections", ())]
+    listed = {toc["root"], *(entry["file"] for entry in chapters + sections)}
+    assert {f"book/{page.name}" for page in PAGES} <= listed
+
+
+def test_every_source_of_the_bibliography_is_cited_and_every_citation_has_one():
+    keys = set(re.findall(r"^@\w+{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.M))
+    texts = [path.read_text(encoding="utf-8") for path in [*NOTEBOOKS, *(ROOT / "book").glob("*.md")]]
+    cited = {
+        key.strip() for text in texts for keys in re.findall(r"{cite[\w:]*}`([^`]+)`", text) for key in keys.split(",")
+    }
+    assert cited == keys
+
+
+def test_quick_and_full_never_touch_each_other(project, monkeypatch):
+    built = []
+    monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
+    published = project / "book" / "01-toy.ipynb"
+    book.make_book(project, "quick", 0, "cpu", (), 1)
+    quick = project / "_build" / "quick" / "source" / "book" / "01-toy.ipynb"
+    assert published.read_text(encoding="utf-8") == "published"
+    before = quick.read_bytes()
+    book.make_book(project, "full", 0, "cpu", (), 1)
+    assert "full 0 default" in published.read_text(encoding="utf-8")
+    assert quick.read_bytes() == before
+    assert built == [
+        (project / "_build" / "quick" / "source", project / "_build" / "quick" / "html"),
+        (project, project / "_build" / "html"),
+    ]
+
+
+def test_executing_twice_gives_the_same_bytes(project):
+    (project / "notebooks" / "01-toy.md").write_text(NOTEBOOK.replace("object()", "1 + 1"), encoding="utf-8")
+    (page,) = book.pages(project)
+    files = []
+    for folder in ("one", "two"):
+        book.execute_page(page, {"profile": "quick", "seed": 3}, project / folder)
+        files.append((project / folder / "01-toy.ipynb").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_page_opens_with_its_question_and_says_at_its_foot_what_was_used(project):
+    page = book.Page("02-own", project / "notebooks" / "01-toy.md", {"cell": "own"}, "A title of its own")
+    book.execute_page(page, {"profile": "quick", "seed": 7, "device": "cpu"}, project)
+    made = nbformat.read(project / "02-own.ipynb", as_version=4)
+    title, defaults, injected, code, note = made.cells
+    assert title.source == "# A title of its own\n\nA question."
+    assert "quick 7 own" in code.outputs[0].text
+    assert 'cell = "own"' in injected.source
+    assert all("remove-cell" in cell.metadata["tags"] for cell in (defaults, injected))
+    assert note.metadata["tags"] == ["provenance"]
+    assert "profile `quick`, seed `7`, device `cpu`, cell `own`" in note.source
+    assert "commit `unknown`" in note.source  # a folder that is no checkout
+
+
+def test_pages_of_one_notebook_have_figures_of_their_own(project):
+    figure = "```{code-cell} ipython3\n---\nmystnb: {figure: {caption: Dots., name: fig-dots}}\n---\nprint("
+    text = NOTEBOOK.replace("```{code-cell} ipython3\nprint(", figure)
+    (project / "notebooks" / "01-toy.md").write_text(text, encoding="utf-8")
+    for name, expected in (("01-toy", "fig-dots"), ("01-other", "fig-dots-01-other")):
+        page = book.Page(name, project / "notebooks" / "01-toy.md", {}, None)
+        book.execute_page(page, {"profile": "quick"}, project)
+        cells = nbformat.read(project / f"{name}.ipynb", as_version=4).cells
+        assert [c.metadata["mystnb"]["figure"]["name"] for c in cells if "mystnb" in c.metadata] == [expected]
+
+
+def test_a_failing_cell_leaves_the_old_page_and_says_where(project):
+    (project / "notebooks" / "01-toy.md").write_text(NOTEBOOK.replace("object()", "1 / 0"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"(?s)01-toy\.md.*ZeroDivisionError"):
+        book.execute(book.pages(project), {"profile": "full"}, project / "book", 1)
+    assert [path.name for path in sorted((project / "book").iterdir())] == ["01-toy.ipynb", "prose.md"]
+    assert (project / "book" / "01-toy.ipynb").read_text(encoding="utf-8") == "published"
+
+
+def test_one_notebook_gives_several_pages(project):
+    listed = {"01-toy": [{"page": f"01-toy-{c}", "title": c, "parameters": {"cell": c}} for c in ("a", "b")]}
+    (project / "notebooks" / "pages.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    assert [(p.name, p.title, p.parameters) for p in book.pages(project)] == [
+        ("01-toy-a", "a", {"cell": "a"}),
+        ("01-toy-b", "b", {"cell": "b"}),
+    ]
+    assert [p.name for p in book.pages(project, ["01-toy-b"])] == ["01-toy-b"]
+    book.make_pairs(project, (), 1)
+    assert "quick 0 default" in (project / "notebooks" / "01-toy.ipynb").read_text(encoding="utf-8")
+
+
+def test_a_page_that_measures_speed_is_executed_alone_at_the_full_profile(project):
+    busy = "import time\nfrom pathlib import Path\nbegan = time.time()\ntime.sleep(2)\n"
+    text = NOTEBOOK.replace("print(", busy + 'Path(f"{cell}.txt").write_text(f"{began} {time.time()}")\nprint(')
+    (project / "notebooks" / "01-toy.md").write_text(text, encoding="utf-8")
+    listed = [{"page": c, "parameters": {"cell": c}, **({"alone": True} if c == "a" else {})} for c in "abc"]
+    (project / "notebooks" / "pages.yaml").write_text(yaml.safe_dump({"01-toy": listed}), encoding="utf-8")
+    book.execute(book.pages(project), {"profile": "full"}, project / "book", 3)
+    (a, _), (_, b), (_, c) = (
+        map(float, (project / "notebooks" / f"{name}.txt").read_text(encoding="utf-8").split()) for name in "abc"
+    )
+    assert a > max(b, c)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "_config.yml").unlink(), "run this in the project's folder"),
+        (lambda root: (root / "notebooks" / "pages.yaml").write_text("09-none: []"), r"no notebook 09-none\.md"),
+        (
+            lambda root: (root / "notebooks" / "pages.yaml").write_text("01-toy: [{alon: true}]"),
+            r"pages\.yaml: 01-toy: unknown key 'alon'",
+        ),
+        (lambda root: shutil.rmtree(root / "notebooks"), "run this in the project's folder"),
+    ],
+    ids=["no config", "unknown notebook", "unknown key", "no notebooks"],
+)
+def test_a_wrong_folder_is_refused(project, change, message):
+    change(project)
+    with pytest.raises(ValueError, match=message):
+        book.pages(project)
+
+
+def test_unknown_pages_and_profiles_are_refused(project):
+    with pytest.raises(ValueError, match="no page begins with 99; pages: 01-toy"):
+        book.pages(project, ["99"])
+    with pytest.raises(ValueError, match="profile must be one of quick, full, got 'fast'"):
+        book.make_book(project, "fast", 0, "cpu", (), 1)
+
+
+def test_a_page_with_a_broken_reference_is_refused(project):
+    (project / "book" / "prose.md").write_text("# Prose\n\n{doc}`nowhere`\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="nowhere"):
+        book.build(project, project / "_build" / "html")
+
+
+def test_without_a_browser_the_pdf_says_what_to_install(project, monkeypatch):
+    monkeypatch.setattr(pdf, "BROWSERS", (str(project / "no-browser-here"), "${NOWHERE(X86)}/no-browser-here"))
+    monkeypatch.delenv("CHROME_PATH", raising=False)
+    with pytest.raises(ValueError, match="Install Chromium"):
+        pdf.make_pdf(project)
+    monkeypatch.setenv("CHROME_PATH", "nowhere")  # it is not looked for elsewhere
+    with pytest.raises(ValueError, match="CHROME_PATH must be the file of a Chromium-based browser, got 'nowhere'"):
+        pdf.make_pdf(project)
+
+
+def test_the_pdf_has_every_page_and_links_to_no_file(project):
+    try:
+        pdf.browser()
+    except ValueError as error:
+        pytest.skip(str(error))
+    (project / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/prose\nchapters: [{file: book/two}]\n", encoding="utf-8"
+    )
+    (project / "book" / "prose.md").write_text("# Prose\n\nA {term}`word`.\n", encoding="utf-8")
+    (project / "book" / "two.md").write_text("# Two\n\n```{glossary}\nword\n  What is said.\n```\n", encoding="utf-8")
+    printed = pdf.make_pdf(project).read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert b"/Title (Two)" in printed  # a bookmark
+    assert b"file://" not in printed

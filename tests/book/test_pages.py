@@ -1,0 +1,167 @@
+"""The built book: what pages ask for, what the API reference shows. First build it: ``python -m meirl book --html``."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import runpy
+from functools import cache
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup, SoupStrainer
+from pydantic import BaseModel
+
+import meirl
+import meirl_book
+import meirl_study
+from meirl_study import exhibits
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+EXTENSION = runpy.run_path(str(ROOT / "book" / "_ext" / "meirl_pages.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+MODULES = [
+    name
+    for package in (meirl, meirl_study, meirl_book)
+    for walk in [pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    for name in [package.__name__, *(module.name for module in walk)]
+    if not name.endswith("__main__")
+]
+built = pytest.mark.skipif(not HTML.exists(), reason="run `make html` first")
+
+
+def room(module: str) -> str:
+    """The page of the API reference that documents a module; boxes of code in the chapters link there."""
+    return next(page for package, page in exhibits.PAGES.items() if f"{module}.".startswith(f"{package}."))
+
+
+@cache
+def api(page: str) -> BeautifulSoup:
+    return BeautifulSoup((HTML / "book" / f"{page}.html").read_text(encoding="utf-8"), "html.parser")
+
+
+def entry(name: str):
+    """Heading of an entry of the API reference, for example of ``meirl.learn.ppo.Config``."""
+    return api(room(name)).find(id=name)
+
+
+def table(name: str) -> list[list[str]]:
+    """Rows of the table in an entry."""
+    rows = entry(name).find_next_sibling("dd").find("table").select("tbody tr")
+    return [[plain(cell.text) for cell in row.find_all("td")] for row in rows]
+
+
+def plain(text: str) -> str:
+    return re.sub(r"[`\s]+", " ", text.replace("\u2019", "'").replace("\u2026", "...")).strip()
+
+
+def classes(wanted) -> dict[str, type]:
+    """Public classes of all modules by full name."""
+    return {
+        f"{module}.{name}": value
+        for module in MODULES
+        for name, value in vars(importlib.import_module(module)).items()
+        if inspect.isclass(value) and value.__module__ == module and name[0] != "_" and wanted(value)
+    }
+
+
+MODELS = classes(lambda c: issubclass(c, BaseModel) and c.model_fields)
+
+
+def complaints(html: Path) -> list[str]:
+    """Requests to other hosts and images without alt text in a built book; links a reader may click are fine."""
+    found = []
+    for path in sorted(html.rglob("*.html")):
+        tags = SoupStrainer(["script", "link", "img", "iframe"])
+        for tag in BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser", parse_only=tags).find_all(True):
+            address = str(tag.get("src") or (tag.get("href") if tag.get("rel") != ["canonical"] else "") or "")
+            if address.startswith(("http:", "https:", "//")):
+                found.append(f"{path.name}: {address}")
+            if tag.name == "img" and not tag.get("alt"):
+                found.append(f"{path.name}: no alt text: {address}")
+    return found
+
+
+def test_remote_requests_and_images_without_alt_text_are_found(tmp_path):
+    (tmp_path / "page.html").write_text(
+        '<script src="https://example.org/x.js"></script><img src="a.png"><img src="b.png" alt="b">'
+        '<a href="https://example.org">a link is fine</a><link rel="stylesheet" href="local.css">',
+        encoding="utf-8",
+    )
+    assert complaints(tmp_path) == ["page.html: https://example.org/x.js", "page.html: no alt text: a.png"]
+
+
+@built
+def test_the_book_asks_no_other_host_for_anything_and_every_image_has_alt_text():
+    assert complaints(HTML) == []
+
+
+def test_the_api_reference_has_every_module_once_in_its_room():
+    documented = [
+        (module, path.stem)
+        for path in sorted((ROOT / "book").glob("api*.md"))
+        for module in re.findall(r"automodule:: (\S+)", path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(documented) == sorted((module, room(module)) for module in MODULES)
+
+
+def test_the_summary_has_every_room():
+    rooms = re.findall(r"summary:: (\S+)", (ROOT / "book" / "api.md").read_text(encoding="utf-8"))
+    assert sorted(rooms) == sorted({room(module) for module in MODULES})
+
+
+@built
+@pytest.mark.parametrize("name", MODELS)
+def test_the_api_reference_has_every_parameter_with_its_meaning(name):
+    expected = {field: plain(info.description or "") for field, info in MODELS[name].model_fields.items()}
+    assert {row[0]: row[4] for row in table(name)} == expected
+    assert "FieldInfo" not in entry(name).parent.text
+
+
+@built
+def test_the_api_reference_has_default_bounds_and_type_of_a_parameter():
+    rows = {row[0]: row[1:4] for row in table("meirl.learn.ppo.Config")}
+    assert rows["clip"] == ["float", "0.2", "> 0"]
+    assert rows["discount"] == ["float", "0.99", "≥ 0, ≤ 1"]
+
+
+@built
+def test_the_api_reference_has_the_comments_of_a_named_tuple():
+    assert ["lead_time", "Tensor", "(batch, period, N)"] in table("meirl.envs.scenario.Scenario")
+
+
+@built
+def test_names_and_equations_in_docstrings_are_links():
+    gae = entry("meirl.learn.experience.gae").parent
+    assert gae.find("a", href="04-ppo.html#equation-eq-gae")
+    make = entry("meirl.envs.make").parent
+    assert make.find("a", href="#meirl.envs.base.Observation.vector")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "expected"),
+    [
+        ("meirl.rollout", "Env", "meirl.envs.base.Env"),
+        ("meirl.learn.ppo", "Run.validate", "meirl.learn.run.Run.validate"),
+        (None, "meirl.make", "meirl.envs.make"),
+        (None, "meirl.rollout", "meirl.rollout.rollout"),  # not the module, as in Python
+        (None, "meirl.Env.observation_space", "meirl.envs.base.Env.observation_space"),
+        ("meirl.learn.ppo", "gradient", "gradient"),
+        (None, "meirl.heuristics", "meirl.heuristics"),
+        (None, "torch.Tensor.nothing", "torch.Tensor.nothing"),
+    ],
+    ids=str,
+)
+def test_a_name_links_to_what_python_finds_under_it(module, name, expected):
+    importlib.import_module("meirl.learn.ppo")
+    assert EXTENSION["full_name"](module, name) == expected
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_launch_buttons_open_a_notebook_that_exists(path):
+    twin = f"notebooks/{path.stem}.ipynb"
+    assert (ROOT / twin).exists()
+    binder, colab = (button["url"] for button in EXTENSION["launch_buttons"]("owner/name", twin)["buttons"])
+    assert binder == f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{twin}"
+    assert colab == f"https://colab.research.google.com/github/owner/name/blob/main/{twin}"

@@ -1,0 +1,166 @@
+"""Tuning: candidates share their luck, boxes are checked, budgets counted, files found again."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+from typer.testing import CliRunner
+
+import meirl
+from meirl import heuristics
+from meirl.__main__ import app
+from meirl.envs import NAMES
+from meirl.heuristics import RULES, Range, tuning
+
+# One retailer far from the warehouse's limits: the retailer alone decides.
+SMALL = {"retailers": 1, "horizon": 30}
+
+
+def small(**changes):
+    return meirl.make("divergent-nonstationary", **{**SMALL, **changes})
+
+
+def test_candidates_are_scored_as_each_alone_would_be(monkeypatch):
+    monkeypatch.setattr(tuning, "ROWS", 12)  # the last batch is smaller than the others
+    env, rule = small(), RULES["base-stock"]
+    scenario = env.sample(5, seed=3)
+    candidates = np.array([[100.0, 50.0], [200.0, 80.0], [300.0, 120.0], [50.0, 10.0], [0.0, 0.0]])
+    alone = [meirl.rollout(env, rule.policy(env, levels), scenario)["cost"].mean() for levels in candidates]
+    assert tuning.mean_costs(env, rule, candidates, scenario) == pytest.approx(alone, rel=1e-5)
+
+
+def test_finds_the_newsvendor_level():
+    """With plenty upstream, an order waits a period at the warehouse and travels one: the retailer's position has to
+    cover 3 periods of Poisson(10). All shortage is backordered at 19 against holding at 1, so S* is the 95 % quantile.
+    """
+    demand = {"mean": 10, "season": None, "shock": None, "direct": 0, "noise": {"standard_deviation": 0}}
+    env = meirl.make(
+        "divergent-nonstationary", retailers=1, horizon=200, demand=demand, lost_share=0, lost_sale_cost=0,
+        lead_time={"mean": 1, "standard_deviation": 0, "tail_probability": 0}, supplier_capacity=None,
+        outbound_capacity=None, initial_stock={"warehouse": 2000, "retailer": 40}, holding_cost={"warehouse": 0},
+    )  # fmt: skip
+    rule = heuristics.base_stock("textbook", "", "with outstanding")
+    box = {"level, warehouse": Range(1000, 1001), "level, retailer 1": Range(0, 100)}
+    found = tuning.tune(env, rule, generations=25, box=box, widen=False, progress=False).tuned
+    assert found.levels["level, retailer 1"] == pytest.approx(stats.poisson.ppf(19 / 20, 30), abs=1)
+
+
+def test_same_seed_same_levels_and_the_budget_is_counted():
+    env, rule = small(), RULES["base-stock"]
+    options = {"seed": 4, "episodes": 8, "generations": 3, "candidates": 5, "widen": False, "progress": False}
+    first, second = (tuning.tune(env, rule, **options) for _ in range(2))
+    assert first.tuned.levels == second.tuned.levels
+    population = 5 * 2
+    assert first.history["simulated_steps"].tolist() == [(g + 2) * population * 8 * 30 for g in range(3)]
+    assert first.tuned.provenance["simulated_steps"] == 4 * population * 8 * 30
+    assert first.history["best_cost"].is_monotonic_decreasing
+    other = tuning.tune(env, rule, **{**options, "seed": 5})
+    assert other.tuned.levels != first.tuned.levels
+
+
+def test_a_narrow_box_is_reported_and_widened(capsys):
+    env, rule = small(), RULES["base-stock"]
+    narrow = {"level, warehouse": Range(0, 500), "level, retailer 1": Range(0, 5)}
+    options = {"episodes": 16, "generations": 15, "progress": False}
+    kept = tuning.tune(env, rule, box=narrow, widen=False, **options).tuned
+    free = tuning.tune(env, rule, box=narrow, **options).tuned
+    assert kept.levels["level, retailer 1"] <= 5
+    assert kept.provenance["bounds_hit"] == ["level, retailer 1: 0 .. 5"]
+    assert free.levels["level, retailer 1"] > 5
+    assert free.provenance["box"]["level, retailer 1"][1] > 5
+    assert free.provenance["validation_cost"] < kept.provenance["validation_cost"]
+    assert "level, retailer 1 ended at a bound" in capsys.readouterr().out
+
+
+def test_widened_doubles_the_side_that_was_hit_within_natural_limits():
+    box = {"a": Range(0, 10), "b": Range(0, 10), "c": Range(0, 10, 0, 10), "d": Range(0, 10, most=15)}
+    wider = tuning.widened(box, np.array([9.95, 5.0, 0.0, 10.0]))
+    assert wider == {"a": Range(0, 20), "d": Range(0, 15, most=15)}
+    assert tuning.widened({"a": Range(0, 10)}, np.array([0.0])) == {"a": Range(-10, 10)}
+
+
+def test_test_scenarios_are_never_looked_at(monkeypatch):
+    purposes = []
+    real = tuning.held_out
+    monkeypatch.setattr(tuning, "held_out", lambda env, purpose: purposes.append(purpose) or real(env, purpose, 8))
+    tuning.tune(small(), RULES["base-stock"], episodes=4, generations=1, progress=False)
+    assert purposes == ["validation"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "message"),
+    [
+        ("never-order", {}, "no levels to tune"),
+        ("s-S", {}, "'s-S' is for the meis chain"),
+        ("base-stock", {"seed": 2_000_000_002}, "training seed"),
+        ("base-stock", {"generations": 0}, "generations"),
+    ],
+)
+def test_tune_refuses(rule, options, message):
+    with pytest.raises(ValueError, match=message):
+        tuning.tune(small(), RULES[rule], progress=False, **options)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """An environment of one's own: 4 retailers, short."""
+    source = yaml.safe_load((heuristics.TUNED.parent / "envs" / "divergent-nonstationary.yaml").read_text("utf-8"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**source, "retailers": 4, "horizon": 20}), encoding="utf-8")
+    return str(path)
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_tune_then_evaluate_ones_own_environment(own):
+    with pytest.raises(ValueError, match=r"nothing tuned for .*mine\.yaml: run `python -m meirl tune"):
+        run("evaluate", "--env", own, "--heuristic", "best")
+    with pytest.raises(ValueError, match=r"run `python -m meirl tune .* --heuristic fair-shares`"):
+        run("evaluate", "--env", own, "--heuristic", "fair-shares")
+    search = ("tune", "--env", own, "--heuristic", "fair-shares", "--episodes", "8")
+    assert "levels written to" in run(*search, "--generations", "10")
+    good = heuristics.read_levels(meirl.make(own), "best")
+    assert good.rule == "fair-shares"
+    assert "kept" in run(*search, "--generations", "1", "--seed", "9")  # a worse search does not overwrite a better one
+    assert heuristics.read_levels(meirl.make(own), "fair-shares") == good
+    costs = {
+        name: json.loads(run("evaluate", "--env", own, "--heuristic", name, "--episodes", "50", "--json"))["mean_cost"]
+        for name in ("best", "fair-shares", "never-order")
+    }
+    assert costs["best"] == costs["fair-shares"] < costs["never-order"]
+
+
+def test_evaluate_prints_what_is_promised():
+    arguments = ("evaluate", "--env", "meis-stationary", "--heuristic", "published", "--episodes", "20")
+    found = json.loads(run(*arguments, "--json"))
+    assert {"mean_cost", "standard_error", "std", "fill_rate", "cvar95", "cost_parts", "episodes"} <= set(found)
+    assert found["episodes"] == 20
+    assert sum(found["cost_parts"].values()) == pytest.approx(found["mean_cost"], rel=1e-5)
+    table = run(*arguments)
+    assert f"{found['mean_cost']:,.4f}" in table
+    assert "cost, shortage" in table
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_files_have_their_provenance(name):
+    env = meirl.make(name)
+    files = sorted(heuristics.levels_file(env, "any").parent.glob("*.yaml"))
+    assert files
+    for file in files:
+        tuned = heuristics.read_levels(env, file)
+        if file.stem == "published":
+            continue
+        assert tuned.rule == file.stem
+        assert tuned.provenance["simulated_steps"] > 0
+        assert {"seed", "seconds", "box", "validation_cost", "training_episodes", "versions"} <= set(tuned.provenance)
+        levels = np.array([list(tuned.levels.values())])
+        cost = tuning.mean_costs(env, RULES[tuned.rule], levels, meirl.held_out(env, "validation"))
+        assert cost[0] == pytest.approx(tuned.provenance["validation_cost"], rel=1e-3), file

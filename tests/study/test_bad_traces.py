@@ -1,0 +1,107 @@
+"""Bad traces: each a clear error that names the file and the field, in Python and on the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import meirl
+from meirl.__main__ import app, main
+from meirl_study.replay import replay
+
+TRACES = Path(__file__).parents[1] / "traces"
+
+
+def spoilt(tmp_path, changes, drop=(), source="divergent_stationary_random"):
+    """A copy of a recorded trace with fields changed or dropped."""
+    with np.load(TRACES / f"{source}.npz") as data:
+        fields = {key: value for key, value in data.items() if key not in drop}
+    path = tmp_path / "spoilt.npz"
+    np.savez(path, **(fields | {key: change(fields.get(key)) for key, change in changes.items()}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "message"),
+    [
+        ({}, ["backorder"], "the trace lacks the field 'backorder'; it has cost, "),
+        ({}, ["orders"], "the trace lacks the field 'orders'"),
+        ({}, ["exo_demand"], "the trace lacks the field 'exo_demand'"),
+        (
+            {"exo_demand": lambda x: x[:, :2]},
+            [],
+            r"'exo_demand' should have shape \(500, 3\), got \(500, 2\)",
+        ),
+        ({"orders": lambda x: x[:, :3]}, [], r"the field 'orders' should have shape \(500, 4\), got \(500, 3\)"),
+        ({"cost": lambda x: x[:7]}, [], r"the field 'cost' should have shape \(500,\), got \(7,\)"),
+        ({"cost": lambda x: x * np.nan}, [], "the field 'cost' has NaN"),
+        ({"exo_lead_time": lambda x: x * 0}, [], "exo_lead_time must be whole numbers from 1 to 1"),
+        ({"orders": lambda x: -1 - x}, [], "orders must be numbers >= 0"),
+        ({"mood": lambda x: np.zeros(500)}, [], "nothing to compare the field 'mood' with"),
+        ({"orders": lambda x: np.array(3.0)}, [], "the field 'orders' should have shape"),
+        ({"orders": lambda x: np.array(["a"] * 500)}, [], "cannot be read as an .npz trace"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_spoilt_trace_is_refused_by_field(tmp_path, changes, drop, message):
+    env = meirl.make("divergent-stationary", observation="published", dtype=torch.float64)
+    with pytest.raises(ValueError, match=message):
+        replay(env, spoilt(tmp_path, changes, drop))
+
+
+def test_a_trace_of_the_other_chain_is_refused():
+    env = meirl.make("meis-stationary", observation="published", dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"divergent_stationary_never\.npz: the trace lacks the field 'actions'"):
+        replay(env, TRACES / "divergent_stationary_never.npz")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(2.5, "actions must be whole numbers"), (13, "got 13"), (-1, "got -1")],
+)
+def test_a_trace_with_impossible_actions_is_refused(tmp_path, wrong, message):
+    env = meirl.make("meis-stationary", observation="published", dtype=torch.float64)
+    path = spoilt(tmp_path, {"actions": lambda x: np.append(x[:-1], wrong)}, source="meis_stationary_random")
+    with pytest.raises(ValueError, match=message):
+        replay(env, path)
+
+
+@pytest.mark.parametrize("content", [b"this is no archive", b"", None], ids=["text", "empty", "missing"])
+def test_what_is_no_npz_is_refused(tmp_path, content):
+    path = tmp_path / "trace.npz"
+    if content is not None:
+        path.write_bytes(content)
+    env = meirl.make("meis-stationary", observation="published", dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"trace\.npz: cannot be read as an \.npz trace"):
+        replay(env, path)
+
+
+def test_an_array_that_is_no_archive_is_refused(tmp_path):
+    np.save(tmp_path / "trace.npy", np.zeros(3))
+    env = meirl.make("meis-stationary", observation="published", dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"trace\.npy: cannot be read as an \.npz trace"):
+        replay(env, tmp_path / "trace.npy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["replay", "--env", "nowhere", "x.npz"], "meirl: unknown environment 'nowhere'"),
+        (["replay", "--env", "meis-stationary", "x.npz"], "meirl: x.npz: cannot be read as an .npz trace"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_in_one_line_and_exits_with_2(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr("sys.argv", ["meirl", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.err.startswith(message)
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_an_unknown_option_is_refused():
+    assert CliRunner().invoke(app, ["replay", "--environment", "meis-stationary"]).exit_code == 2

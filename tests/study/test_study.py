@@ -1,0 +1,203 @@
+"""The study on each backend: the same table, whoever is killed; nothing done twice; nothing left running."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from joblib.externals.loky import get_reusable_executor
+from typer.testing import CliRunner
+
+import meirl
+from meirl.__main__ import app
+from meirl.config import load_yaml
+from meirl.learn import load_checkpoint
+from meirl_study import study
+
+ROUND = 8 * 40  # environment steps
+SHORT = {"environments": 8, "copies": 1, "validation_episodes": 4}
+PPO = {**SHORT, "steps": 40 * ROUND, "evaluations": 40}
+A3C = {**SHORT, "steps": 2 * ROUND, "evaluations": 2, "workers": 1}
+WORKER = {"loky": "popen_loky", "dask": "spawn_main", "ray": "ray::PoolActor"}  # in a worker's command line
+
+
+def play(todo, root, **options):
+    return study.run(todo, root, episodes=4, **{"jobs": 2, "progress": False, **options})
+
+
+@pytest.fixture(scope="module")
+def todo(tmp_path_factory):
+    """Two PPO tasks, long enough to be killed, and one of A3C, on a short MEIS."""
+    own = tmp_path_factory.mktemp("environment") / "short.yaml"
+    own.write_text(
+        yaml.safe_dump(load_yaml(Path(meirl.__file__).parent / "envs" / "meis-stationary.yaml") | {"horizon": 40})
+    )
+    ppo = study.tasks(range(2), [str(own)], ["ppo"], changes=PPO)
+    return [*ppo, *study.tasks([0], [str(own)], ["a3c"], changes=A3C)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(todo, finished):
+    """The table of a study on one process that nobody disturbs."""
+    return play(todo, finished, jobs=1)
+
+
+def workers(backend):
+    """Processes below this one that work for a backend."""
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if p.status() != psutil.STATUS_ZOMBIE and WORKER[backend] in " ".join(p.cmdline())]
+
+
+def wait_until(condition, seconds=120.0):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.01)
+
+
+def begun(task, root):
+    """Steps of a task's last checkpoint; 0 if there is none."""
+    path = task.folder(root) / "checkpoint.pt"
+    return load_checkpoint(path)["steps"] if path.exists() else 0
+
+
+class Killer(threading.Thread):
+    """Kills one worker as soon as both PPO tasks have begun; remembers how far they were."""
+
+    def __init__(self, backend, tasks, root):
+        super().__init__(daemon=True)
+        self.backend, self.tasks, self.root, self.steps = backend, tasks, root, []
+
+    def run(self):
+        wait_until(lambda: all(begun(task, self.root) for task in self.tasks))
+        workers(self.backend)[0].kill()
+        self.steps = [begun(task, self.root) for task in self.tasks]
+
+
+@pytest.fixture
+def quiet_ray(monkeypatch):
+    """No token in the home folder, no word to anybody."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@pytest.mark.parametrize("backend", study.BACKENDS)
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_a_killed_worker_loses_nothing(backend, todo, undisturbed, tmp_path, quiet_ray):
+    killer = Killer(backend, todo[:2], tmp_path)
+    killer.start()
+    table = play(todo, tmp_path, backend=backend)
+    killer.join()
+    assert all(0 < steps < PPO["steps"] for steps in killer.steps), "killed too late to test anything"
+    pd.testing.assert_frame_equal(table, undisturbed, check_exact=True)
+    if backend == "loky":
+        get_reusable_executor().shutdown(wait=True)  # they would stay for the next call
+    wait_until(lambda: not workers(backend))
+
+
+def test_an_address_is_a_cluster_that_runs_already(todo, undisturbed, finished):
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        table = play(todo, finished, backend="dask", address=cluster.scheduler_address)
+        assert len(cluster.workers) == 1, "the cluster goes on"
+    pd.testing.assert_frame_equal(table, undisturbed, check_exact=True)
+
+
+def test_what_is_done_is_only_read(todo, undisturbed, finished):
+    def written():
+        return {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.suffix in (".pt", ".csv")}
+
+    before = written()
+    pd.testing.assert_frame_equal(play(todo, finished, jobs=1), undisturbed, check_exact=True)
+    assert written() == before
+    assert len(undisturbed) == 3 * 4
+    assert list(undisturbed.columns[:6]) == ["env", "algo", "preset", "seed", "episode", "cost"]
+
+
+def test_two_studies_on_one_folder_do_not_disturb_each_other(todo, undisturbed, tmp_path):
+    tables = []
+    twins = [threading.Thread(target=lambda: tables.append(play(todo[:1], tmp_path, jobs=1))) for _ in range(2)]
+    for twin in twins:
+        twin.start()
+    for twin in twins:
+        twin.join()
+    first = undisturbed.query("algo == 'ppo' and seed == 0").reset_index(drop=True)
+    for table in tables:
+        pd.testing.assert_frame_equal(table, first, check_exact=True)
+    assert len(tables) == 2
+
+
+def test_a_study_whose_workers_are_always_killed_ends(todo, monkeypatch, tmp_path):
+    def dies(*_):
+        raise study.BrokenProcessPool
+
+    monkeypatch.setattr(study, "train_and_test", dies)
+    with pytest.raises(RuntimeError, match=r"workers were killed 5 times \(out of memory\?\); what is done is kept"):
+        play(todo, tmp_path, jobs=1)
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_missing_extra_says_what_to_install(backend, todo, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(ValueError, match=rf"{backend} is not installed .*: pip install 'meirl\[{backend}\]'"):
+        play(todo, tmp_path, backend=backend)
+
+
+def test_bad_requests_are_refused(todo, tmp_path):
+    with pytest.raises(ValueError, match="unknown backend 'slurm': expected one of loky, dask, ray"):
+        play(todo, tmp_path, backend="slurm")
+    with pytest.raises(ValueError, match="loky works on this machine only"):
+        play(todo, tmp_path, address="tcp://127.0.0.1:1")
+    with pytest.raises(ValueError, match="profile must be quick or full, got 'fast'"):
+        study.profile_changes("fast")
+
+
+def test_learning_curves_carry_their_runs_key_and_a_missing_run_is_named(todo, undisturbed, finished, tmp_path):
+    table = study.histories(todo, finished)
+    assert table.groupby(["algo", "seed"]).size().to_dict() == {("ppo", 0): 40, ("ppo", 1): 40, ("a3c", 0): 2}
+    last = table.query("algo == 'ppo' and seed == 1")
+    assert (last["env"] == todo[1].env).all()
+    assert last["steps"].iloc[-1] == PPO["steps"]
+    missing = re.escape(str(todo[0].folder(tmp_path)))
+    with pytest.raises(ValueError, match=rf"{missing} holds no run: make it first, with study\.run or python -m meirl"):
+        study.histories(todo, tmp_path)
+
+
+def test_progress_counts_the_runs_that_have_begun(todo, undisturbed, finished, capsys):
+    play(todo, finished, jobs=1)
+    assert capsys.readouterr().err == ""
+    play(todo, finished, jobs=1, progress=True)
+    assert re.search(r"runs begun: 100%.*3/3", capsys.readouterr().err)
+
+
+def test_the_command_line_writes_one_table(monkeypatch, tmp_path):
+    monkeypatch.setattr(study, "QUICK", PPO | {"steps": 1, "evaluations": 1})
+    options = ["--env", "meis-stationary", "--algo", "ppo", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, ["study", "--profile", "quick", *options])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(tmp_path / "quick" / "results.csv.gz")
+    assert table.groupby("seed")["episode"].nunique().to_dict() == {0: 1000, 1: 1000}
+    means = table.groupby("seed")["cost"].mean()
+    assert f"{means.mean():,.3f}" in done.output
+    assert f"{means.std():,.3f}" in done.output
+
+
+def test_the_help_names_the_seeds_of_each_profile():
+    done = subprocess.run(
+        [sys.executable, "-m", "meirl", "study", "--help"], capture_output=True, text=True, check=True
+    )
+    words = re.sub(r"[^\w]+", " ", done.stdout)
+    assert f"quick {study.SEEDS['quick']} full {study.SEEDS['full']}" in words

@@ -1,0 +1,52 @@
+"""Transfer: the native policy stays at home, the other one travels."""
+
+import numpy as np
+import pytest
+
+import meirl
+from meirl.heuristics import RULES, load, read_levels
+from meirl_study.threats import transfer
+
+MEIS = ("meis-stationary", "meis-nonstationary")
+
+
+def test_moving_costs_are_shares_of_the_native_cost():
+    row = transfer.moved(np.array([8.0, 12]), np.array([9.0, 15]))
+    assert (row["native cost"], row["transferred cost"], row["value"]) == (10, 12, 20)
+    assert row["high"] - row["value"] == pytest.approx(12.706 * 10, rel=1e-4)  # 10 and 30 %: Student's t, error 10
+
+
+def test_rules_travel_if_both_variants_have_their_levels():
+    assert transfer.rules_of_both(*MEIS) == ["constant-order", "s-S"]
+
+
+def test_every_policy_plays_where_it_was_not_made(monkeypatch):
+    asked = []
+
+    def agents(root, variant, home, algo, seeds, env):
+        asked.append((root, variant, home, algo, env.name, env.observation))
+        return [load(env, "never-order" if home == MEIS[0] else "constant-order") for _ in seeds]
+
+    monkeypatch.setattr(transfer, "agents", agents)
+    table = transfer.transfer([MEIS], [0, 1], "root", 3, horizon=50)
+    away = [MEIS[1]] * 3 + [MEIS[0]] * 3  # sorted by where they play
+    policies = ["PPO", "constant-order", "s-S"]
+    assert list(table.index) == list(zip(policies * 2, MEIS[:1] * 3 + MEIS[1:] * 3, away, strict=True))
+    assert set(asked) == {
+        ("root", "published observation", home, "ppo", target, "published") for home in MEIS for target in MEIS
+    }
+    for home, target in (MEIS, MEIS[::-1]):
+        env = meirl.make(target, horizon=50)
+        test = meirl.held_out(env, "test", 3)
+        levels = {name: list(read_levels(meirl.make(name), "s-S").levels.values()) for name in MEIS}
+        native, moved = (
+            meirl.rollout(env, RULES["s-S"].policy(env, levels[name]), test)["cost"].mean() for name in (target, home)
+        )
+        row = table.loc["s-S", home, target]
+        assert (row["native cost"], row["transferred cost"]) == pytest.approx((native, moved))
+        agent = table.loc["PPO", home, target]
+        never, constant = (
+            meirl.rollout(env, load(env, rule), test)["cost"].mean() for rule in ("never-order", "constant-order")
+        )
+        expected = (never, constant) if target == MEIS[0] else (constant, never)
+        assert (agent["native cost"], agent["transferred cost"]) == pytest.approx(expected)
