@@ -42,11 +42,11 @@ def test_one_seed_is_compared_with_all():
     assert list(table.index) == [("x", "PPO"), ("y", "A3C")]
     row = table.loc["x", "PPO"]
     assert row["value"] == pytest.approx(20 / 3)
-    assert row["sd over seeds"] == pytest.approx(np.std([10, 30, -20], ddof=1))
-    assert row["high"] - row["value"] == pytest.approx(T2 * row["sd over seeds"] / 3**0.5, rel=1e-4)
-    assert (row["worst seed"], row["best seed"], row["against"]) == pytest.approx((30, -20, 1))
-    assert row["error over episodes"] == pytest.approx((10 + 10 + 5) / 3)  # standard errors, in percent of 100
-    assert table.loc["y", "A3C"][["error over episodes", "against"]].tolist() == pytest.approx([25, 1])
+    assert row["sd"] == pytest.approx(np.std([10, 30, -20], ddof=1))
+    assert row["high"] - row["value"] == pytest.approx(T2 * row["sd"] / 3**0.5, rel=1e-4)
+    assert (row["worst"], row["best"], row["against"]) == pytest.approx((30, -20, 1))
+    assert row["error"] == pytest.approx((10 + 10 + 5) / 3)  # standard errors, in percent of 100
+    assert table.loc["y", "A3C"][["error", "against"]].tolist() == pytest.approx([25, 1])
 
 
 def test_pairs_of_seeds_that_name_the_other_algorithm():

@@ -41,9 +41,9 @@ def over_seeds(results: pd.DataFrame, best: Mapping[str, float]) -> pd.DataFrame
 
     Returns:
         Index: environment and algorithm (capitals). In percent of the best rule's cost: the mean extra cost over it,
-        ``value``, with its interval ``low`` and ``high`` over seeds; ``sd over seeds``; ``worst seed``, ``best seed``;
-        and ``error over episodes``, the standard error that a study with one seed reports. ``against``: how many seeds
-        alone have the opposite sign of the mean.
+        ``value``, with its interval ``low`` and ``high`` over seeds; ``sd`` over seeds; the ``worst`` and the ``best``
+        seed; ``error``, the standard error over episodes that a study with one seed reports; and ``against``, how many
+        seeds alone have the opposite sign of the mean.
     """
     errors = {key: cell.groupby("seed")["cost"].sem().mean() for key, cell in _by_cell(results)}
     rows = {}
@@ -51,8 +51,8 @@ def over_seeds(results: pd.DataFrame, best: Mapping[str, float]) -> pd.DataFrame
         percent = cell["percent"]
         rows[name, algo.upper()] = {
             **estimate(percent.to_numpy()),
-            "sd over seeds": percent.std(), "worst seed": percent.max(), "best seed": percent.min(),
-            "error over episodes": 100 * errors[name, algo] / best[name],
+            "sd": percent.std(), "worst": percent.max(), "best": percent.min(),
+            "error": 100 * errors[name, algo] / best[name],
             "against": (np.sign(percent) != np.sign(percent.mean())).sum(),
         }  # fmt: skip
     return pd.DataFrame(rows).T
