@@ -1,6 +1,7 @@
 """Tuning: candidates share their luck, boxes are checked, budgets counted, files found again."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from meirl import heuristics
 from meirl.__main__ import app
 from meirl.envs import NAMES
 from meirl.heuristics import RULES, Range, tuning
+from meirl.heuristics.divergent import base_stock
 
 # One retailer far from the warehouse's limits: the retailer alone decides.
 SMALL = {"retailers": 1, "horizon": 30}
@@ -41,7 +43,7 @@ def test_finds_the_newsvendor_level():
         lead_time={"mean": 1, "standard_deviation": 0, "tail_probability": 0}, supplier_capacity=None,
         outbound_capacity=None, initial_stock={"warehouse": 2000, "retailer": 40}, holding_cost={"warehouse": 0},
     )  # fmt: skip
-    rule = heuristics.base_stock("textbook", "", "with outstanding")
+    rule = base_stock("textbook", "", "with outstanding")
     box = {"level, warehouse": Range(1000, 1001), "level, retailer 1": Range(0, 100)}
     found = tuning.tune(env, rule, generations=25, box=box, widen=False, progress=False).tuned
     assert found.levels["level, retailer 1"] == pytest.approx(stats.poisson.ppf(19 / 20, 30), abs=1)
@@ -106,7 +108,7 @@ def test_tune_refuses(rule, options, message):
 @pytest.fixture
 def own(tmp_path):
     """An environment of one's own: 4 retailers, short."""
-    source = yaml.safe_load((heuristics.TUNED.parent / "envs" / "divergent-nonstationary.yaml").read_text("utf-8"))
+    source = yaml.safe_load((Path(meirl.__file__).parent / "envs" / "divergent-nonstationary.yaml").read_text("utf-8"))
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({**source, "retailers": 4, "horizon": 20}), encoding="utf-8")
     return str(path)
