@@ -1,6 +1,7 @@
 """The book: pairs in sync, pages made reproducibly, published chapters made from the committed notebooks."""
 
 import re
+import runpy
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from meirl_book import pdf
 from meirl_study import study
 
 ROOT = Path(__file__).resolve().parents[2]
+sources = runpy.run_path(str(ROOT / "notebooks" / "check_pairs.py"))["sources"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
 PAGES = book.pages(ROOT)
 NOTEBOOK = """\
@@ -41,18 +43,6 @@ print(profile, seed, cell)
 object()
 ```
 """
-
-
-def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Type, source and tags of every cell, without what making a page adds."""
-    cells = []
-    for cell in notebook.cells:
-        tags = tuple(cell.metadata.get("tags", ()))
-        if "parameters" in tags:
-            tags = ("parameters",)
-        if not set(tags) & {"injected-parameters", "provenance"}:
-            cells.append((cell.cell_type, cell.source, tags))
-    return cells
 
 
 @pytest.fixture
