@@ -13,7 +13,7 @@ from .rollout import Policy, rollout
 
 VALIDATION_SEED = FIRST_RESERVED_SEED + 1  # chooses checkpoints and re-scores tuned parameters
 TEST_SEED = FIRST_RESERVED_SEED + 2  # only ever reported, never used to choose anything
-VALIDATION_EPISODES, TEST_EPISODES = 200, 1_000
+VALIDATION_EPISODES, TEST_EPISODES = 1_000, 1_000
 
 
 def held_out(env: Env, purpose: Literal["validation", "test"], episodes: int | None = None) -> Scenario:

@@ -15,6 +15,9 @@ from .scenario import Capacity, Demand, LeadTime, Scenario, sample_scenario, sea
 ObservationSet = Literal["published", "full"]
 OBSERVATION_SETS: tuple[str, ...] = get_args(ObservationSet)
 SEASON = ["season, sine", "season, cosine"]
+CLOCK = ["time left", "the end is near"]
+NEAR = 30  # periods: "the end is near" is exp(-time left / NEAR), which tells the last weeks of an episode apart
+REMEMBERED = 5  # periods of demand that a planner looks back on: shocks last 3 to 7
 
 
 class Parameters(Model):
@@ -108,6 +111,8 @@ class Env(ABC):
     holding_cost: torch.Tensor  #: of a unit on hand for a period at each node, ``(N,)``
     shortage_cost: torch.Tensor  #: of a customer's unit that waits for a period at each retailer, ``(R,)``
     supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
+    expected_demand: torch.Tensor  #: mean demand of a period at each location that has customers, ``(1, locations)``
+    sees_end: bool  #: whether the observation shows the time left: only then may a learner take the horizon as the end
 
     def __init__(
         self, name: str, parameters: Parameters, observation: ObservationSet = "full",
@@ -118,6 +123,7 @@ class Env(ABC):
         self.name, self.parameters, self.observation = name, parameters, observation
         self.device, self.dtype = torch.device(device), dtype
         self.horizon = parameters.horizon
+        self.sees_end = observation == "full"
         self._prepare()
         self.nodes = len(self.node_names)
 
@@ -172,9 +178,11 @@ class Env(ABC):
     @cached_property
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
-        season = np.array([name in SEASON for name in self.legend()])
         # Stocks and backlogs are never negative; demand, and so they, have no largest value.
-        low, high = np.where(season, -1.0, 0.0), np.where(season, 1.0, np.finfo(np.float32).max)
+        dates = np.array([name in (*SEASON, *CLOCK) for name in self.legend()])
+        signed = np.array([name in SEASON or name.startswith("demand") for name in self.legend()])
+        most = np.finfo(np.float32).max
+        low, high = np.where(signed, np.where(dates, -1.0, -most), 0.0), np.where(dates, 1.0, most)
         return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def tensor(self, value: Any) -> torch.Tensor:
@@ -189,15 +197,37 @@ class Env(ABC):
 
     @cached_property
     def _calendar(self) -> torch.Tensor:
-        season = self.parameters.demand.season
-        if season is None:
-            return self.tensor(np.empty((self.horizon + 1, 0)))
-        phase = 2 * np.pi * np.arange(self.horizon + 1) / season.period
-        return self.tensor(np.stack([np.sin(phase), np.cos(phase)], axis=1))
+        left = self.horizon - np.arange(self.horizon + 1)
+        columns = [left / self.horizon, np.exp(-left / NEAR)]
+        if season := self.parameters.demand.season:
+            phase = 2 * np.pi * np.arange(self.horizon + 1) / season.period
+            columns = [np.sin(phase), np.cos(phase), *columns]
+        return self.tensor(np.stack(columns, axis=1))
 
-    def calendar(self, period: int, episodes: int) -> torch.Tensor:
-        """Sine and cosine of the season in a period, ``(episodes, 2)``, or ``(episodes, 0)`` without a season."""
-        return self._calendar[period].expand(episodes, -1)
+    def calendar(self, period: int, episodes: int) -> Feature:
+        """What the date says, `SEASON` (if there is one) and `CLOCK`, ``(episodes, 4 or 2)``.
+
+        Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``.
+        """
+        names = [*SEASON, *CLOCK] if self.parameters.demand.season else CLOCK
+        return Feature(names, self._calendar[period].expand(episodes, -1))
+
+    @cached_property
+    def _recent(self) -> tuple[list[str], torch.Tensor]:
+        """Names of the demands that a state remembers; and by period what the season led to expect, over the mean."""
+        nodes = self.node_names[-self.expected_demand.shape[1] :]
+        names = [f"demand {k} ago, {node}" for k in range(1, REMEMBERED + 1) for node in nodes]
+        back = np.arange(self.horizon + 1)[:, None] - np.arange(1, REMEMBERED + 1)
+        mean = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.mean
+        return names, mean.repeat_interleave(len(nodes), 1)
+
+    def news(self, observation: Observation) -> Feature:
+        """Recent demand less what the season led to expect, ``(batch, REMEMBERED * locations)`` in units of mean demand.
+
+        Newest period first. It stays above 0 while a shock is on, which nothing else shows.
+        """
+        (names, expected), recent = self._recent, observation.state.recent_demand
+        return Feature(names, (recent / self.expected_demand).flatten(1) - expected[observation.period])
 
     def check_orders(self, orders: torch.Tensor) -> None:
         """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""

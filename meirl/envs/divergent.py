@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive, Probability
-from .base import SEASON, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
 from .scenario import Capacity, Exogenous
 
 PerRetailer = NonNegative | tuple[NonNegative, ...]
@@ -68,6 +68,9 @@ class DivergentState(NamedTuple):
     backorder: torch.Tensor  # (batch, R)
     in_transit: torch.Tensor  # (batch, 1 + longest lead time, N): slot k arrives k periods after the next receipt
     outstanding: torch.Tensor  # (batch, N): a retailer's order that the warehouse has not shipped; the warehouse's last
+    recent_demand: (
+        torch.Tensor
+    )  # (batch, REMEMBERED, R): newest first, the warehouse's own (if any) before the retailers'
 
 
 class DivergentEnv(Env):
@@ -87,6 +90,8 @@ class DivergentEnv(Env):
         self.largest_order = self.tensor([min(p.order_cap, p.max_order)] * (1 + n))
         self.holding_cost = self.tensor(per_node(p.holding_cost.warehouse, p.holding_cost.retailer, n))
         self.shortage_cost = self.tensor(per_node(0, p.backorder_cost, n)[1:])
+        own = [p.demand.mean * p.demand.direct] if p.demand.direct else []  # the warehouse's customers, if it has any
+        self.expected_demand = self.tensor([[*own, *[p.demand.mean] * n]])
         outstanding = per_node(0, p.max_outstanding, n)[1:]
         self._limits = {
             "stock": self.tensor(per_node(p.initial_stock.warehouse, p.initial_stock.retailer, n)),
@@ -106,7 +111,8 @@ class DivergentEnv(Env):
         """Full shelves, nothing ordered, nothing owed."""
         zeros = self.tensor(np.zeros((episodes, self.nodes)))
         pipeline = self.tensor(np.zeros((episodes, 1 + self.parameters.lead_time.high, self.nodes)))
-        return DivergentState(zeros + self._limits["stock"], zeros[:, 1:], pipeline, zeros)
+        recent = self.expected_demand.expand(episodes, REMEMBERED, -1)
+        return DivergentState(zeros + self._limits["stock"], zeros[:, 1:], pipeline, zeros, recent)
 
     def orders(self, action: torch.Tensor) -> torch.Tensor:
         """Scale actions in [-1, 1] to ``[0, max_order]`` units, ``(batch, N)``; values outside are clipped."""
@@ -170,7 +176,11 @@ class DivergentEnv(Env):
             lost_sales=lost @ limits["lost_sale"],
         )  # fmt: skip
         flows = Flows(exogenous.demand, filled, filled, lost, owed - backorder, backorder, orders)
-        return Transition(DivergentState(on_hand, backorder, in_transit, outstanding), costs, flows)
+        asked = exogenous.demand
+        if self.parameters.demand.direct:
+            asked = torch.cat([exogenous.direct_demand.unsqueeze(1), asked], 1)
+        recent = torch.cat([asked.unsqueeze(1), state.recent_demand[:, :-1]], 1)
+        return Transition(DivergentState(on_hand, backorder, in_transit, outstanding, recent), costs, flows)
 
     def _ration(self, waiting: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Share ``available`` ``(batch,)`` among the ``waiting`` orders ``(batch, R)``, first come first served."""
@@ -212,13 +222,13 @@ class DivergentEnv(Env):
             return [Feature(names[fact], share.clamp(-1, 1)) for fact, share in shares.items()]
         # Limits are far above what a good policy holds, so shares of them are too small to learn from.
         period = limits["mean_demand"]
-        calendar = self.calendar(observation.period, len(state.on_hand))
         return [
             Feature(names["on hand"], state.on_hand / period / STOCK_PERIODS),
             Feature(names["backorder"], state.backorder / period[1:] / STOCK_PERIODS),
             Feature(names["outstanding"], state.outstanding / period / STOCK_PERIODS),
             Feature(names["due"], (state.in_transit[:, :-1] / period).flatten(1)),
-            Feature(SEASON[: calendar.shape[1]], calendar),
+            self.news(observation),
+            self.calendar(observation.period, len(state.on_hand)),
         ]
 
     @cached_property

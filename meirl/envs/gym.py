@@ -75,14 +75,16 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play one period of every episode."""
         never = np.zeros(self.num_envs, bool)
+        # Learners bootstrap what is truncated: right, unless the end is in sight.
         if not self._same_step and self.is_over:
             return self.reset()[0], np.zeros(self.num_envs), never, never.copy(), {}
         seen, reward, played = self.play(actions)
-        info, truncated = self._masked(played), np.full(self.num_envs, self.is_over)
+        info, over = self._masked(played), np.full(self.num_envs, self.is_over)
+        terminated, truncated = (over, never) if self.chain.sees_end else (never, over)
         if self.is_over and self._same_step:
             info |= self._masked({"final_obs": seen, "final_info": self._masked(played)})
             seen = self.reset()[0]
-        return seen, reward, never, truncated, info
+        return seen, reward, terminated, truncated, info
 
     @property
     def is_over(self) -> bool:
@@ -125,8 +127,9 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
     """One chain as a Gymnasium environment.
 
     Observation: the environment's observation set, float32; ``unwrapped.chain.legend()`` names each number. Action:
-    `Box` (divergent chain) or `Discrete` (MEIS). Reward: ``-cost / reward_unit``. An episode never terminates; it is
-    ``truncated`` at the horizon. ``info`` has the period's cost and every field of `Costs` and `Flows`.
+    `Box` (divergent chain) or `Discrete` (MEIS). Reward: ``-cost / reward_unit``. At the horizon an episode is
+    ``terminated`` if the observation shows the time left (`Env.sees_end`), else ``truncated``. ``info`` has the
+    period's cost and every field of `Costs` and `Flows`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
@@ -146,7 +149,9 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Play one period."""
         seen, reward, info = self._one.play(np.asarray(action)[None])
-        return seen[0], float(reward[0]), False, self._one.is_over, {key: value[0] for key, value in info.items()}
+        over, sees_end = self._one.is_over, self.chain.sees_end
+        info = {key: value[0] for key, value in info.items()}
+        return seen[0], float(reward[0]), over and sees_end, over and not sees_end, info
 
 
 def register() -> None:

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive
-from .base import SEASON, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
 from .scenario import Exogenous
 
 QUANTITY = 10_000  # units; what a network sees of a stock, an order or, as published, an age is a share of it
@@ -78,6 +78,7 @@ class MeisState(NamedTuple):
     on_hand: torch.Tensor  # (batch, N)
     backlog: torch.Tensor  # (batch, age, leaves): oldest first, the last one day old
     on_order: torch.Tensor  # (batch, 1 + longest lead time, N): slot k is due in k days; overdue orders are in slot 0
+    recent_demand: torch.Tensor  # (batch, REMEMBERED, leaves): newest first
     book: OrderBook | None  # None unless the observation set is ``published``
 
 
@@ -102,6 +103,7 @@ class MeisEnv(Env):
         self.largest_order = self._table.amax(0)
         self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))
         self.shortage_cost = self.tensor([p.shortage_cost] * n)
+        self.expected_demand = self.tensor([[p.demand.mean] * n])
         self._constants = {
             "stock": self.tensor(per_node(p.initial_stock.middle, p.initial_stock.leaf, n)),
             "order_least": self.tensor(per_node(p.order_cost.middle, p.order_cost.leaf.least, n)),
@@ -118,7 +120,8 @@ class MeisEnv(Env):
         on_order = self.tensor(np.zeros((episodes, 1 + p.lead_time.high, self.nodes)))
         empty = on_order[:, :0]
         book = OrderBook(empty, empty) if self.observation == "published" else None
-        return MeisState(on_hand, backlog, on_order, book)
+        recent = self.expected_demand.expand(episodes, REMEMBERED, -1)
+        return MeisState(on_hand, backlog, on_order, recent, book)
 
     def orders(self, action: torch.Tensor) -> torch.Tensor:
         """Look up the quantities ``(batch, N)`` of discrete actions ``(batch,)``; ValueError if there is none."""
@@ -192,7 +195,8 @@ class MeisEnv(Env):
         book = state.book
         if book is not None:
             book = self._update(book, orders, exogenous.lead_time, torch.nn.functional.pad(missing, (1, 0)))
-        return Transition(MeisState(on_hand, backlog, on_order, book), costs, flows)
+        recent = torch.cat([exogenous.demand.unsqueeze(1), state.recent_demand[:, :-1]], 1)
+        return Transition(MeisState(on_hand, backlog, on_order, recent, book), costs, flows)
 
     @staticmethod
     def _update(book: OrderBook, orders: torch.Tensor, lead_time: torch.Tensor, missing: torch.Tensor) -> OrderBook:
@@ -239,10 +243,10 @@ class MeisEnv(Env):
         if self.observation == "published":
             facts = (state.on_hand, *self.oldest_order(state.book), self.on_order(state))
             return [Feature(names["published"], torch.stack(facts, 2).flatten(1) / QUANTITY)]
-        calendar = self.calendar(observation.period, len(state.on_hand))
         return [
             Feature(names["on hand"], state.on_hand / QUANTITY),
             Feature(names["waiting"], state.backlog.flatten(1) / QUANTITY),
             Feature(names["due"], state.on_order[:, :-1].flatten(1) / QUANTITY),
-            Feature(SEASON[: calendar.shape[1]], calendar),
+            self.news(observation),
+            self.calendar(observation.period, len(state.on_hand)),
         ]

@@ -36,7 +36,8 @@ def load(env: Env, name: str | Path = "best") -> Policy:
     Args:
         env: the environment.
         name: ``never-order``; ``published``, the study's baseline as it was; ``best``, the tuned rule with the lowest
-            validation cost; the name of any tuned rule; or a file that `tuning.write` wrote.
+            validation cost; ``textbook``, the best of those that any textbook has; the name of any tuned rule; or a
+            file that `tuning.write` wrote.
 
     Raises:
         ValueError: if the name is unknown, or nothing was tuned for the environment.
@@ -55,8 +56,8 @@ def load(env: Env, name: str | Path = "best") -> Policy:
 
 def read_levels(env: Env, name: str | Path) -> Levels:
     """Read the file of a tuned rule, arguments as in `load`; a ValueError names the file and the key that is wrong."""
-    if name == "best":
-        name = best_rule(env)
+    if name in ("best", "textbook"):
+        name = best_rule(env, textbook=name == "textbook")
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         if name != "published":
@@ -74,12 +75,18 @@ def read_levels(env: Env, name: str | Path) -> Levels:
     return levels
 
 
-def best_rule(env: Env) -> str:
-    """Name of the environment's tuned rule with the lowest validation cost; ValueError if nothing was tuned."""
+def best_rule(env: Env, textbook: bool = False) -> str:
+    """Name of the environment's tuned rule with the lowest validation cost; ValueError if nothing was tuned.
+
+    Args:
+        env: the environment.
+        textbook: only among the rules that any textbook has.
+    """
     costs = {}
     for path in sorted(levels_file(env, "any").parent.glob("*.yaml")):
-        cost = read_levels(env, path).provenance.get("validation_cost")
-        if cost is not None:
+        levels = read_levels(env, path)
+        cost = levels.provenance.get("validation_cost")
+        if cost is not None and (RULES[levels.rule].textbook or not textbook):
             costs[path.stem] = cost
     if not costs:
         raise ValueError(f"nothing tuned for {env.name}: run `python -m meirl tune --env {env.name} --heuristic NAME`")

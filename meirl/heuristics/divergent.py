@@ -8,7 +8,7 @@ import torch
 
 from ..envs import DivergentEnv, Observation
 from ..envs.base import per_node
-from .rule import Box, Range, Rule, wave, wave_box
+from .rule import INFORMED, Box, Range, Rule, informed, informed_box, wave, wave_box
 
 # Search ranges, in periods of mean demand: far beyond any good level, since a narrow box decides the result.
 WAREHOUSE_PERIODS, RETAILER_PERIODS = 30, 60
@@ -78,32 +78,39 @@ def base_stock(name: str, about: str, position: Position) -> Rule:
     ``order = max(0, level - position)``, equation :eq:`eq-base-stock` of the book.
     """
     box = partial(_base_stock_box, echelon=position == "echelon")
-    return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position))
+    return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position), textbook=True)
 
 
-def _fair_shares(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> torch.Tensor:
     """Echelon base stock; retailers' orders are scaled down, all by the same factor, to a common total."""
-    env, total = observation.env, levels[:, -1:]
-    warehouse, retailer = levels[:, :-1].tensor_split(2, 1)
+    env = observation.env
+    if news:
+        facts, levels = levels.tensor_split([INFORMED], 1)
+    total = levels[:, -1:]
+    warehouse, retailer = (wave(observation, swing) for swing in levels[:, :-1].tensor_split(2, 1))
+    if news:
+        warehouse, retailer = informed(observation, warehouse, retailer, facts)
     position = inventory_position(observation, echelon=True)
-    wanted = (wave(observation, retailer) - position[:, 1:]).clamp(min=0)
+    wanted = (retailer - position[:, 1:]).clamp(min=0)
     share = (total / wanted.sum(1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
-    return env.action(torch.cat([wave(observation, warehouse) - position[:, :1], wanted * share], 1).clamp(min=0))
+    return env.action(torch.cat([warehouse - position[:, :1], wanted * share], 1).clamp(min=0))
 
 
-def _fair_shares_box(env: DivergentEnv, harmonics: int) -> Box:
+def _fair_shares_box(env: DivergentEnv, harmonics: int, news: bool) -> Box:
     demand, total = env.parameters.demand, env.parameters.order_cap * env.retailers
     chain = demand.mean * (env.retailers + demand.direct)
     return (
-        wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
+        (informed_box(env) if news else {})
+        | wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
         | wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.mean), harmonics)
         | {"total of retailers' orders": Range(0, total / 2, 0, total)}
     )
 
 
-def _fair_shares_rule(name: str, about: str, harmonics: int) -> Rule:
-    """A fair-shares rule; ``harmonics`` of the season in its levels."""
-    return Rule(name, DivergentEnv, about, partial(_fair_shares_box, harmonics=harmonics), _fair_shares)
+def _fair_shares_rule(name: str, about: str, harmonics: int, news: bool = False) -> Rule:
+    """A fair-shares rule; ``harmonics`` of the season in its levels, which may follow the news."""
+    box = partial(_fair_shares_box, harmonics=harmonics, news=news)
+    return Rule(name, DivergentEnv, about, box, partial(_fair_shares, news=news))
 
 
 def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
@@ -153,5 +160,6 @@ RULES = (
     _fair_shares_rule("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
     _fair_shares_rule("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
     _fair_shares_rule("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
+    _fair_shares_rule("fair-shares-informed", "The same; levels follow recent demand and the time left.", 2, news=True),
     Rule("bank-and-switch", DivergentEnv, _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch),
 )

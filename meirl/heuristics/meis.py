@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from ..envs import MeisEnv, Observation
-from .rule import Box, Range, Rule, wave, wave_box
+from .rule import INFORMED, Box, Range, Rule, informed, informed_box, wave, wave_box
 
 Urgency = Literal["gap", "cover"]
 # Search ranges: levels in days of the demand that a node serves, swings as shares of the levels.
@@ -16,7 +16,7 @@ LOWEST_SEASON = 0.05  # a season may not turn a level round
 
 
 def _s_big_s(
-    observation: Observation, levels: torch.Tensor, net: bool, backlog: bool, urgency: Urgency
+    observation: Observation, levels: torch.Tensor, net: bool, backlog: bool, urgency: Urgency, news: bool
 ) -> torch.Tensor:
     """Of the nodes below their reorder point, the most urgent one orders the option nearest to its gap to S."""
     env: MeisEnv = observation.env  # type: ignore[assignment]
@@ -26,6 +26,8 @@ def _s_big_s(
         position = position - F.pad(on_order[:, 1:].sum(1, keepdim=True), (0, env.retailers))
     if backlog:
         position = position - F.pad(state.backlog.sum(1), (1, 0))
+    if news:
+        facts, levels = levels.tensor_split([INFORMED], 1)
     levels, swings = levels.tensor_split([2 * env.nodes], 1)
     reorder, up_to = levels[:, 0::2], levels[:, 1::2]
     scale = _daily_demand(env)
@@ -34,6 +36,8 @@ def _s_big_s(
         middle, leaf = (wave(observation, torch.cat([ones, s], 1)) for s in swings.tensor_split(2, 1))
         season = torch.cat([middle, leaf.expand(-1, env.retailers)], 1).clamp(min=LOWEST_SEASON)
         reorder, up_to, scale = reorder * season, up_to * season, scale * season
+    if news:
+        reorder, up_to = (torch.cat(informed(observation, x[:, :1], x[:, 1:], facts), 1) for x in (reorder, up_to))
     gap = reorder - position
     urgent = gap / scale if urgency == "cover" else gap
     node = urgent.argmax(1, keepdim=True)
@@ -55,8 +59,8 @@ def _daily_demand(env: MeisEnv) -> torch.Tensor:
     return env.tensor([mean * env.retailers] + [mean] * env.retailers)
 
 
-def _s_big_s_box(env: MeisEnv, harmonics: int) -> Box:
-    box: Box = {}
+def _s_big_s_box(env: MeisEnv, harmonics: int, news: bool) -> Box:
+    box: Box = informed_box(env) if news else {}
     for name, daily in zip(env.node_names, _daily_demand(env).tolist(), strict=True):
         box[f"reorder point, {name}"] = Range(0, REORDER_DAYS * daily)
         box[f"order-up-to level, {name}"] = Range(0, UP_TO_DAYS * daily)
@@ -66,7 +70,9 @@ def _s_big_s_box(env: MeisEnv, harmonics: int) -> Box:
     return box
 
 
-def s_big_s(name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency, harmonics: int = 0) -> Rule:
+def s_big_s(
+    name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency, harmonics: int = 0, news: bool = False
+) -> Rule:
     """An (s, S) rule: below s, order up to S; equation :eq:`eq-s-S` of the book.
 
     Args:
@@ -76,9 +82,11 @@ def s_big_s(name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency
         backlog: the leaves' positions exclude what customers wait for.
         urgency: who orders today: the largest ``gap`` to the reorder point in units, or in days of demand (``cover``).
         harmonics: of the season in the levels.
+        news: the levels follow recent demand and the time left.
     """
-    decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency)
-    return Rule(name, MeisEnv, about, partial(_s_big_s_box, harmonics=harmonics), decide)
+    decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency, news=news)
+    box = partial(_s_big_s_box, harmonics=harmonics, news=news)
+    return Rule(name, MeisEnv, about, box, decide, textbook=not (net or harmonics or news))
 
 
 RULES = (
@@ -86,4 +94,13 @@ RULES = (
     s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
     s_big_s("s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"),
     s_big_s("s-S-cover-seasonal", "The same, seasonal.", net=True, backlog=True, urgency="cover", harmonics=1),
+    s_big_s(
+        "s-S-cover-informed",
+        "The same; levels follow recent demand and the time left.",
+        net=True,
+        backlog=True,
+        urgency="cover",
+        harmonics=1,
+        news=True,
+    ),
 )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..config import Model
 from ..envs import Env, Observation
+from ..envs.base import REMEMBERED
 from ..rollout import Policy
 
 
@@ -33,6 +34,7 @@ class Rule(NamedTuple):
     about: str  #: what it does, in a sentence or two
     box: Callable[[Any], Box]  #: from an environment, the name and search range of every level, in order
     decide: Callable[..., torch.Tensor]  #: from an observation and ``levels``, ``(1 or batch, k)``, the action
+    textbook: bool = False  #: whether any textbook has it, as against made for the chain
 
     def ranges(self, env: Env) -> Box:
         """Name and search range of every level; ValueError if the rule is for the other chain."""
@@ -95,8 +97,8 @@ def wave(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     """
     value, pairs = levels[:, :1], (levels.shape[1] - 1) // 2
     if pairs:
-        calendar = observation.env.calendar(observation.period, len(observation.state.on_hand))
-        sine, cosine = calendar.split(1, dim=1)
+        calendar = observation.env.calendar(observation.period, len(observation.state.on_hand)).values
+        sine, cosine = calendar[:, :1], calendar[:, 1:2]
         basis = torch.cat([sine, cosine, 2 * sine * cosine, cosine.square() - sine.square()], 1)
         value = value + (levels[:, 1:] * basis[:, : 2 * pairs]).sum(1, keepdim=True)
     return value
@@ -108,3 +110,47 @@ def wave_box(env: Env, name: str, level: Range, harmonics: int) -> Box:
     for k in range(1, 1 + harmonics * (env.parameters.demand.season is not None)):
         box |= {f"{name}, {part} {k}": Range(-swing, swing) for part in ("sine", "cosine")}
     return box
+
+
+INFORMED = 5  # levels of `informed`
+NEWS_WEIGHT, PACE_PERIODS = 20, 4  # search ranges: periods' worth of news, and periods of mean demand
+
+
+def informed(
+    observation: Observation, upstream: torch.Tensor, downstream: torch.Tensor, levels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two order-up-to levels that follow recent demand and the time left, equation :eq:`eq-informed` of the book.
+
+    ``min(level + weight * news, pace * time left)``. News is by how much recent demand exceeds what the season leads to
+    expect: a mean over retailers (a shock meets them all) and over the periods remembered, ``memory^k`` the weight of
+    that k periods back.
+
+    Args:
+        observation: gives recent demand and the date.
+        upstream: level of the upstream node, ``(batch, 1)`` units.
+        downstream: level of every retailer, ``(batch, 1)`` or ``(batch, R)`` units.
+        levels: ``(batch, 5)``, as in `informed_box`.
+
+    Source: exponential smoothing, as in any textbook; the levels' form is our own.
+    """
+    env, period = observation.env, observation.period
+    memory, weight_up, weight_down, pace_up, pace_down = levels.split(1, dim=1)
+    back = torch.arange(REMEMBERED, device=env.device)
+    seen = observation.state.recent_demand[:, :, -env.retailers :].mean(2)
+    excess = seen - env.seasonal_mean[(period - 1 - back).clamp(min=0)]
+    share = memory**back
+    news = (share * excess).sum(1, keepdim=True) / share.sum(1, keepdim=True)
+    left = env.horizon - period
+    upstream = torch.minimum(upstream + weight_up * env.retailers * news, pace_up * left)
+    return upstream, torch.minimum(downstream + weight_down * news, pace_down * left)
+
+
+def informed_box(env: Env) -> Box:
+    """Search range of the levels of `informed`."""
+    up, most = env.node_names[0], PACE_PERIODS * env.parameters.demand.mean
+    weight = Range(-NEWS_WEIGHT / 4, NEWS_WEIGHT)
+    return {
+        "memory of recent demand": Range(0, 1, 0, 1), f"weight of recent demand, {up}": weight,
+        "weight of recent demand, retailer": weight, f"level per period left, {up}": Range(0, most * env.retailers, 0),
+        "level per period left, retailer": Range(0, most, 0),
+    }  # fmt: skip

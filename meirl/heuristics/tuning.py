@@ -34,7 +34,9 @@ class Search(NamedTuple):
     """Result of `tune`."""
 
     tuned: Levels  #: the levels and their provenance
-    history: pd.DataFrame  #: one row a generation: simulated_steps, seconds, best_cost (on the training scenarios)
+    history: (
+        pd.DataFrame
+    )  #: one row a generation: simulated_steps, seconds, best_cost (on the training scenarios), the best levels
 
 
 @torch.inference_mode()
@@ -91,7 +93,7 @@ def tune(
     found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     effort.bar.close()
     seconds = time.perf_counter() - effort.start
-    levels, cost = _finalists(env, rule, found.population[np.argsort(found.population_energies)])
+    levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:FINALISTS])
     provenance = {
         "validation_cost": round(cost, 4), "training_cost": round(float(found.fun), 4), "seed": seed,
         "training_episodes": episodes, "generations": len(effort.history), "population": len(found.population),
@@ -107,7 +109,7 @@ class _Effort:
     """Plays the candidates of a search, counts the simulated steps, keeps the history and shows the progress."""
 
     def __init__(self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool):
-        self.env, self.rule, self.scenario = env, rule, scenario
+        self.env, self.rule, self.scenario, self.names = env, rule, scenario, list(rule.ranges(env))
         self.start, self.simulated = time.perf_counter(), 0
         self.history: list[dict[str, float]] = []
         name = f"{env.name} {rule.name}"
@@ -122,9 +124,18 @@ class _Effort:
     def report(self, intermediate_result: OptimizeResult) -> None:  # SciPy goes by the argument's name
         """Note what a generation has reached."""
         best, seconds = float(intermediate_result.fun), time.perf_counter() - self.start
-        self.history.append({"simulated_steps": self.simulated, "seconds": seconds, "best_cost": best})
+        levels = dict(zip(self.names, intermediate_result.x.tolist(), strict=True))
+        self.history.append({"simulated_steps": self.simulated, "seconds": seconds, "best_cost": best, **levels})
         self.bar.set_postfix(best_cost=f"{best:,.2f}")
         self.bar.update()
+
+    def choose(self, finalists: np.ndarray) -> tuple[np.ndarray, float]:
+        """Score the best candidates on validation scenarios, with levels rounded as they will be written."""
+        candidates = np.array([[float(f"{level:.6g}") for level in row] for row in finalists])
+        validation = held_out(self.env, "validation")
+        self.simulated += len(candidates) * validation.episodes * self.env.horizon
+        costs = mean_costs(self.env, self.rule, candidates, validation)
+        return candidates[costs.argmin()], float(costs.min())
 
 
 def _search(
@@ -160,13 +171,6 @@ def widened(box: Box, levels: np.ndarray) -> Box:
         if (low, high) != (r.low, r.high):
             wider[name] = Range(low, high, r.least, r.most)
     return wider
-
-
-def _finalists(env: Env, rule: Rule, ranked: np.ndarray) -> tuple[np.ndarray, float]:
-    """Score the best candidates on validation scenarios, with levels rounded as they will be written."""
-    candidates = np.array([[float(f"{level:.6g}") for level in row] for row in ranked[:FINALISTS]])
-    costs = mean_costs(env, rule, candidates, held_out(env, "validation"))
-    return candidates[costs.argmin()], float(costs.min())
 
 
 def write(levels: Levels, path: Path) -> None:

@@ -20,7 +20,8 @@ __all__ = ["ALGORITHMS", "PRESETS", "OtherRunError", "Run", "find_learner", "loa
            "run_folder"]  # fmt: skip
 
 ALGORITHMS = {"ppo": ppo, "a3c": a3c}
-PRESETS = ("tuned", "published", "as-published")
+PRESETS = ("tuned", "long", "published", "as-published")
+VARIANTS = {"long": "tuned", "as-published": "published"}  # presets that are a section of another's file
 
 
 def find_learner(algo: str) -> ModuleType:
@@ -38,9 +39,9 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
 
     Args:
         algo: name of the learner.
-        name: ``tuned``; ``published``, every hyperparameter of the study; ``as-published``, with its ``defects`` too;
-            or a YAML file of your own.
-        env: name of the environment; the file's ``per_environment`` section may change keys for it.
+        name: ``tuned``, for as many simulated steps as the study took; ``long``, for ten times as many; ``published``,
+            every hyperparameter of the study; ``as-published``, with its defects too; or a YAML file of your own.
+        env: name of the environment; ``per_environment`` sections of the file may change keys for it.
         **changes: keys to change; ``network`` may be a mapping of the keys to change in it.
 
     Raises:
@@ -48,13 +49,15 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     """
     learner, path = find_learner(algo), Path(name)
     if name in PRESETS:
-        path = Path(str(learner.__file__)).parent / "presets" / f"{algo}-{name.removeprefix('as-')}.yaml"
+        path = Path(str(learner.__file__)).parent / "presets" / f"{algo}-{VARIANTS.get(name, name)}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
     values = load_yaml(path)
-    special, defects = values.pop("per_environment", {}).get(env, {}), values.pop("defects", {})
-    layers = (special, defects if name == "as-published" else {}, changes)
-    return validated(learner.Config, merged(values, *layers), path.name)
+    variants = {variant: values.pop(variant, {}) for variant in VARIANTS}
+    layers = [values, variants.get(name, {})]
+    special = [layer.pop("per_environment", {}).get(env, {}) for layer in layers]
+    ordered = [layer for pair in zip(layers, special, strict=True) for layer in pair]
+    return validated(learner.Config, merged(*ordered, changes), path.name)
 
 
 def load_policy(folder: Path, env: Env | str | None = None) -> tuple[Policy, Env]:

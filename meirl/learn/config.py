@@ -27,7 +27,11 @@ class NetworkConfig(Model):
 class LearnerConfig(Model):
     """Hyperparameters that PPO and A3C share."""
 
-    steps: int = Field(2_560_000, ge=1, description="environment steps in all; the study: 2.56 M (PPO), 3.65 M (A3C)")
+    steps: int = Field(
+        2_560_000,
+        ge=1,
+        description="environment steps to train on, validation aside; the study: 2.56 M (PPO), 3.65 M (A3C)",
+    )
     environments: int = Field(32, ge=1, description="episodes that a learner plays side by side")
     copies: int = Field(1, ge=1, description="environments on one scenario; their mean advantage is luck, subtracted")
     segment: int = Field(20, ge=1, description="periods played by every environment between two updates")
@@ -42,9 +46,7 @@ class LearnerConfig(Model):
     evaluations: int = Field(20, ge=1, description="how often the policy is scored on validation scenarios")
     validation_episodes: int = Field(100, ge=1, description="episodes of each scoring")
     network: NetworkConfig = Field(NetworkConfig(), description="shape of the networks and of the policy")  # type: ignore[call-arg]
-    defect_terminal_horizon: bool = Field(
-        False, description="treat the horizon as terminal, though time left is unseen"
-    )
+    defect_terminal_horizon: bool = Field(False, description="treat the horizon as the end, though it is not in sight")
 
     @model_validator(mode="after")
     def _copies_divide_environments(self) -> Self:
@@ -59,6 +61,11 @@ class LearnerConfig(Model):
     def rounds(self, env: Env) -> int:
         """Whole rounds that fit into the budget of steps; at least one."""
         return max(1, self.steps // self.steps_per_round(env))
+
+    def simulated_steps(self, env: Env) -> int:
+        """All that a run simulates: what it trains on, and the validation scenarios as often as it plays them."""
+        validations = min(self.evaluations, self.rounds(env))
+        return self.rounds(env) * self.steps_per_round(env) + validations * self.validation_episodes * env.horizon
 
     def is_due(self, env: Env, steps: int) -> bool:
         """Whether to validate at the end of the round that brought the count to ``steps``."""

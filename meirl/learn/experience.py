@@ -20,7 +20,7 @@ class Segment(NamedTuple):
     head: torch.Tensor  # (T, B, outputs): the actor's output when it acted
     draw: torch.Tensor  # (T, B) or (T, B, action): what it drew
     reward: torch.Tensor  # (T, B)
-    terminal: bool  # whether to treat the end as terminal; the horizon is not, so False unless a defect is studied
+    terminal: bool  # whether the episode is over for good, so that nothing follows the last period
 
 
 class Collector:
@@ -63,7 +63,10 @@ class Collector:
             played = self._play(periods)
         # Clones of inference tensors may take part in gradients again.
         vector, head, draw, reward = (tensor.clone() for tensor in played)
-        terminal = self.config.defect_terminal_horizon and self.period == self.env.horizon
+        # The horizon is the end for whom it is in sight. Unseen, it would come as a surprise in states like any other:
+        # to bootstrap there is right, to learn that nothing follows is one of the published defects.
+        ends = self.env.sees_end or self.config.defect_terminal_horizon
+        terminal = ends and self.period == self.env.horizon
         return Segment(vector, head, draw, reward, terminal)
 
     def _play(self, periods: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

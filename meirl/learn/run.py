@@ -105,7 +105,9 @@ class Run:
         """
         with torch.inference_mode():
             cost = float(simulate(self.env, self.policy, self._validation).cost.mean()) / self.env.parameters.cost_unit
-        row = {"steps": steps, "seconds": self._seconds, "training_cost": training_cost, "validation_cost": cost}
+        validated = (len(self.history) + 1) * self._validation.episodes * self.env.horizon
+        row = {"steps": steps, "simulated_steps": steps + validated, "seconds": self._seconds,
+               "training_cost": training_cost, "validation_cost": cost}  # fmt: skip
         for key in self._updates[0] if self._updates else ():
             row[key] = sum(update[key] for update in self._updates) / len(self._updates)
         self.history.append(row)
@@ -140,7 +142,8 @@ class Run:
         """Where a result comes from: commit, versions, device, time, steps."""
         return {
             "algo": self.algo, "env": self.env.name, "observation": self.env.observation, "seed": self.seed,
-            "steps": self.steps, "seconds": round(self._seconds, 1), "best_validation_cost": self.best_cost,
+            "steps": self.steps, "simulated_steps": self.history[-1]["simulated_steps"] if self.history else 0,
+            "seconds": round(self._seconds, 1), "best_validation_cost": self.best_cost,
             "device": str(self.env.device), "commit": files.commit(), "python": platform.python_version(),
             "torch": torch.__version__, "numpy": np.__version__, "machine": f"{platform.system()} {platform.machine()}",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -16,11 +16,14 @@ from meirl.evaluation import cvar
 
 from .chapter import Chapter, shown
 from .statistics import bootstrap, crossed
+from .study import BUDGETS
 
 Cells = dict[tuple[str, str], np.ndarray]
 """By environment and policy, what every run made of every test episode: ``(seeds, episodes)``, one row for a rule."""
-NAMES = {"ppo": "PPO", "a3c": "A3C"}
-"""What tables and figures call the algorithms; others have their own name."""
+LEARNERS = tuple(f"{algo} {budget}" for budget in BUDGETS.values() for algo in ("PPO", "A3C"))
+"""What tables and figures call the agents: the algorithm and its budget, in multiples of the published one."""
+OPPONENTS = {"textbook rule": "textbook", "designed rule": "best"}
+"""Tuned rules by what they are called here, with their name for `meirl.heuristics.load`."""
 MEASURES = {
     "fill_rate": ("fill rate", ".1%"),
     "fill_rate_same_period": ("same-period fill rate", ".1%"),
@@ -50,8 +53,14 @@ def played(chapter: Chapter, rules: Mapping[str, str], *studies: pd.DataFrame) -
         for name in chapter.envs
         for policy, rule in rules.items()
     ]
-    agents = [study.assign(policy=study["algo"].replace(NAMES)) for study in studies]
+    agents = [study.assign(policy=agent_names(study)) for study in studies]
     return pd.concat([*tables, *agents], ignore_index=True)
+
+
+def agent_names(study: pd.DataFrame) -> pd.Series:
+    """What the agents of a table of `meirl_study.study.run` are called: as in `LEARNERS`, or as their algorithm."""
+    upper = study["algo"].str.upper() + " " + study["preset"].map(BUDGETS).fillna("")
+    return upper.where(upper.isin(LEARNERS), study["algo"])
 
 
 def matrices(table: pd.DataFrame, column: str = "cost") -> Cells:

@@ -43,8 +43,13 @@ class Chapter:
 
     @property
     def seeds(self) -> range:
-        """Training seeds of every cell."""
+        """Training seeds of every cell at the published budget."""
         return range(self.seed, self.seed + study.SEEDS[self.profile])
+
+    @property
+    def long_seeds(self) -> range:
+        """Training seeds of every cell at ten times that budget."""
+        return range(self.seed, self.seed + study.LONG_SEEDS[self.profile])
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -98,6 +103,11 @@ class Chapter:
         """
         todo = self.tasks(**which)
         return study.run(todo, self.root, jobs=self.jobs, episodes=self.episodes, progress=False)
+
+    def both_budgets(self, **which: Any) -> pd.DataFrame:
+        """`study` at the published budget and at ten times it, arguments as there but for ``preset`` and ``seeds``."""
+        long = self.study(preset="long", seeds=self.long_seeds, **which)
+        return pd.concat([self.study(**which), long], ignore_index=True)
 
     def tasks(self, **which: Any) -> list[Task]:
         """The tasks of `study`, arguments as there."""

@@ -17,8 +17,9 @@ from meirl.evaluation import held_out, summarise
 from meirl.learn import ALGORITHMS, find_learner, preset
 from meirl.rollout import rollout
 
+from . import agents as checkpoints
+from . import published, speed
 from . import replay as trace
-from . import speed
 from . import study as engine
 
 EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join(NAMES)}, or a YAML file of your own")]
@@ -34,6 +35,24 @@ def replay(
     Example: python -m meirl replay --env meis-stationary tests/traces/meis_stationary_random.npz
     """
     print(json.dumps(trace.replay(make(env, observation="published", dtype=torch.float64), file), indent=2))
+
+
+def agents(
+    checkout: Annotated[
+        Path, typer.Option(help=f"your checkout of {published.REPOSITORY}, at commit {published.COMMIT[:7]}")
+    ],
+    out: Annotated[Path, typer.Option(help="every episode goes to this CSV file")] = Path("published-agents.csv"),
+) -> None:
+    """Play the published study's own trained agents on the test scenarios, from your checkout of its repository.
+
+    Only tensors are read from its checkpoints. Prints costs and service beside what the study reports.
+
+    Example: python -m meirl agents --checkout ../multi-echelon-rl-inventory
+    """
+    table = checkpoints.play(checkout)
+    checkpoints.write(out, table)
+    typer.echo(checkpoints.agreement(table).T.to_string(float_format="{:,.4g}".format, na_rep="not reported"))
+    typer.echo(f"every episode: {out}")
 
 
 def bench(

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 
 from meirl import heuristics
-from meirl.envs import Env, Scenario
-from meirl.evaluation import held_out
-from meirl.learn import Run, find_learner
+from meirl.envs import Env, Observation, Scenario
+from meirl.evaluation import compare, held_out
+from meirl.learn import Run, find_learner, load_policy
+from meirl.learn.networks import ActorCritic
 from meirl.rollout import Policy, play, rollout
 
-from . import exhibits
+from . import exhibits, study
 from .chapter import Chapter
 from .rules import published_agent
+from .statistics import bootstrap, crossed
 
 HEADINGS = {
-    "value": "mean cost", "fill_rate": "fill rate", "difference": "difference", "difference_low": "low",
-    "difference_high": "high",
+    "value": "mean cost", "cvar95": "CVaR", "fill_rate": "fill rate", "difference": "difference",
+    "difference_low": "low", "difference_high": "high",
 }  # fmt: skip
 """Columns of `meirl.compare` that a chapter shows, with their headings."""
+OPPONENTS = {"textbook": "textbook rule", "best": "designed rule"}
+"""What every agent is compared with: the name that `meirl.heuristics.load` knows, and what a chapter calls it."""
 
 
 def train_alone(chapter: Chapter, algo: str, env: Env, config: Any, name: str) -> Run:
@@ -77,6 +83,23 @@ def weights_apart(first: Run, second: Run) -> float:
     return float((one - two).detach().abs().max())
 
 
+def reached(history: pd.DataFrame, cost: float) -> pd.Series | None:
+    """When a run got below a cost for good: its first validation after which none is dearer; None if there is none.
+
+    Args:
+        history: of a run, one row a validation.
+        cost: to pass, in units of ``cost_unit``.
+    """
+    above = np.flatnonzero(history["validation_cost"] >= cost)
+    first = int(above[-1]) + 1 if len(above) else 0
+    return history.iloc[first] if first < len(history) else None
+
+
+def opponents(env: Env) -> dict[str, Policy]:
+    """The two rules that every agent is compared with, by what a chapter calls them, the designed one first."""
+    return {f"{OPPONENTS[kind]}, tuned": heuristics.load(env, kind) for kind in reversed(OPPONENTS)}
+
+
 def references(env: Env, episodes: int) -> dict[str, float]:
     """Costs to compare a learning curve with.
 
@@ -85,11 +108,37 @@ def references(env: Env, episodes: int) -> dict[str, float]:
         episodes: validation episodes of the curve.
 
     Returns:
-        By name: the best heuristic on the same validation scenarios, and the published agent as reported.
+        By name: the tuned textbook rule and the best designed rule on the same validation scenarios, and the published
+        agent as reported.
     """
     validation = held_out(env, "validation", episodes)
-    cost = rollout(env, heuristics.load(env), validation)["cost"].mean()
-    return {f"best heuristic ({heuristics.best_rule(env)})": float(cost), **published_agent(env)}
+    costs = {}
+    for kind, label in OPPONENTS.items():
+        cost = rollout(env, heuristics.load(env, kind), validation)["cost"].mean()
+        costs[f"{label} ({heuristics.read_levels(env, kind).rule})"] = float(cost)
+    return {**costs, **published_agent(env)}
+
+
+def budgets(env: Env, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """What every side was given: the two opponents, then the runs.
+
+    Args:
+        env: the environment.
+        runs: finished runs by name.
+
+    Returns:
+        One row each: ``levels`` of a rule or weights of a network; ``simulated steps`` of its search or training,
+        validation included, and its ``seconds``.
+    """
+    rows = {}
+    for kind in reversed(OPPONENTS):
+        file = heuristics.read_levels(env, kind)
+        search = file.provenance
+        rows[f"{OPPONENTS[kind]}, tuned"] = (len(file.levels), search["simulated_steps"], search["seconds"])
+    for name, run in runs.items():
+        weights = sum(weight.numel() for weight in run.network.parameters())
+        rows[name] = (weights, run.history[-1]["simulated_steps"], run.history[-1]["seconds"])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["numbers tuned", "simulated steps", "seconds"])
 
 
 def comparison(compared: pd.DataFrame, form: str = ",.0f") -> pd.DataFrame:
@@ -104,6 +153,114 @@ def comparison(compared: pd.DataFrame, form: str = ",.0f") -> pd.DataFrame:
     """
     formats = dict.fromkeys(HEADINGS.values(), form) | {"fill rate": ".1%"}
     return exhibits.table(compared[list(HEADINGS)].rename(columns=HEADINGS), formats)
+
+
+def networks(chapter: Chapter, algo: str, **which: Any) -> dict[str, ActorCritic]:
+    """The study's networks of the chapter's first seed by environment, trained if they are not yet.
+
+    Args:
+        chapter: gives profile, seed and root.
+        algo: name of the learner.
+        **which: of `Chapter.study`, for example ``preset`` or ``envs``.
+    """
+    which |= {"algos": [algo], "seeds": [chapter.seed]}
+    chapter.study(**which)
+    folders = {task.env: task.folder(chapter.root) for task in chapter.tasks(**which)}
+    return {name: cast(ActorCritic, load_policy(folder, chapter.envs[name])[0]) for name, folder in folders.items()}
+
+
+def exploration_tax(env: Env, network: ActorCritic, scenario: Scenario, seed: int) -> pd.DataFrame:
+    """Play a network as it is tested, and as it was trained: with its noise as it was when these weights were kept.
+
+    Args:
+        env: the environment.
+        network: actor and critic.
+        scenario: what both play.
+        seed: of the draws.
+
+    Returns:
+        The table of `meirl.compare`, rows ``as played`` and ``as trained``; the ``difference`` is the tax.
+    """
+    generator = torch.Generator(env.device).manual_seed(seed)
+
+    def drawn(observation: Observation) -> torch.Tensor:
+        return network.squashed(network.sample(network.head(observation.vector()), generator))
+
+    return compare({"as played": network, "as trained": drawn}, env, scenario)
+
+
+def runs(
+    chapter: Chapter, learner: str, env: str, seeds: Sequence[int], folder: str = "", **changes: Any
+) -> pd.DataFrame:
+    """Train PPO's tuned preset (or only read its runs), and test it, for `beside`.
+
+    Args:
+        chapter: gives profile, root and test episodes.
+        learner: what to call it.
+        env: name of the environment.
+        seeds: of training.
+        folder: where runs that are not the study's are kept, in the chapter's root.
+        **changes: of the preset.
+
+    Returns:
+        The table of `meirl_study.study.run` with ``learner`` and ``seconds``.
+    """
+    root = chapter.root / folder
+    todo = chapter.tasks(envs=[env], algos=["ppo"], seeds=seeds, changes=chapter.changes | changes)
+    table = study.run(todo, root, jobs=chapter.jobs, episodes=chapter.episodes, progress=False)
+    manifests = {task.seed: task.folder(root) / "manifest.json" for task in todo}
+    seconds = {seed: json.loads(path.read_text(encoding="utf-8"))["seconds"] for seed, path in manifests.items()}
+    return table.assign(learner=learner, seconds=table["seed"].map(seconds))
+
+
+def beside(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compare learners that were trained with the same seeds and tested on the same episodes.
+
+    Args:
+        runs: one row a learner, seed and test episode: ``learner``, ``seed``, ``episode``, ``cost``, ``fill_rate``,
+            ``seconds`` (of the whole training).
+        reference: the learner that all are compared with.
+
+    Returns:
+        One row a learner: the mean ``cost``, that of its ``best seed`` and of its ``worst seed``, ``fill_rate``; the
+        ``difference`` of its cost to the reference's, with its interval over seeds and episodes, ``low`` to ``high``;
+        ``seconds``, the median over seeds.
+    """
+    costs = {str(learner): crossed(table) for learner, table in runs.groupby("learner", sort=False)}
+    rows = {}
+    for learner, table in runs.groupby("learner", sort=False):
+        pair = costs[str(learner)], costs[reference]
+        low, high = bootstrap(lambda a, b: float(a.mean() - b.mean()), *pair) if learner != reference else (0.0, 0.0)
+        seeds = pair[0].mean(1)
+        rows[learner] = {
+            "cost": seeds.mean(), "best seed": seeds.min(), "worst seed": seeds.max(),
+            "fill_rate": table["fill_rate"].mean(), "difference": pair[0].mean() - pair[1].mean(), "low": low,
+            "high": high, "seconds": table.groupby("seed")["seconds"].first().median(),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def habits(env: Env, records: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """How policies order: what no mean cost shows.
+
+    Args:
+        env: the environment.
+        records: of `meirl.trajectory`, by policy.
+
+    Returns:
+        One row a policy and node: ``periods with an order`` (a share), ``mean order`` in these, ``spread`` of what is
+        ordered (standard deviation over all periods) and mean ``stock`` on hand, in units.
+    """
+    rows = {}
+    for policy, record in records.items():
+        orders, stock = (record[key].reshape(-1, env.nodes) for key in ("orders", "on_hand"))
+        placed = orders > 0
+        table = {
+            "periods with an order": placed.mean(0), "mean order": orders.sum(0) / placed.sum(0).clip(min=1),
+            "spread": orders.std(0), "stock": stock.mean(0),
+        }  # fmt: skip
+        rows[policy] = pd.DataFrame(table, index=pd.Index(env.node_names, name="node"))
+    return pd.concat(rows, names=["policy"])
 
 
 @torch.inference_mode()

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from meirl import heuristics
 from meirl.envs import Env, Scenario
 from meirl.heuristics import RULES, read_levels
 from meirl.rollout import rollout
 
-CANDIDATE = 1.05  # every level 5 % higher: a change as small as those a tuner tries
+KNOWN = {"divergent": "base-stock", "meis": "s-S"}
+"""The rule that is varied, by chain: the one that anybody knows."""
+CANDIDATE = 1.1  # every level 10 % higher: a change of the size that a tuner tries
+SIZES = (2, 8, 32, 128, 512)  # episodes of an experiment
+WRONG = 0.05  # share of experiments that may pick the worse policy
 
 
 def candidates(env: Env, scenario: Scenario, factor: float = CANDIDATE) -> np.ndarray:
-    """Play the best rule as it was tuned (A), and with every level changed by a factor (B).
+    """Play a rule of `KNOWN` as it was tuned (A), and with every level changed by a factor (B).
 
     Args:
         env: the environment.
@@ -25,10 +32,22 @@ def candidates(env: Env, scenario: Scenario, factor: float = CANDIDATE) -> np.nd
     Returns:
         Costs of A and B in every episode, ``(episodes, 2)`` in units of ``cost_unit``.
     """
-    tuned = read_levels(env, "best")
+    tuned = read_levels(env, KNOWN[env.chain])
     rule, levels = RULES[tuned.rule], np.array(list(tuned.levels.values()))
     costs = [rollout(env, rule.policy(env, k * levels), scenario)["cost"] for k in (1, factor)]
     return np.stack(costs, 1)
+
+
+def beside_nothing(env: Env, scenario: Scenario, costs: np.ndarray) -> np.ndarray:
+    """Costs of a policy beside those of ordering nothing on the same scenarios, ``(episodes, 2)``.
+
+    Args:
+        env: the environment.
+        scenario: what was played.
+        costs: of the policy, ``(episodes,)``.
+    """
+    never = rollout(env, heuristics.load(env, "never-order"), scenario)["cost"]
+    return np.stack([costs, never], 1)
 
 
 def gain(costs: np.ndarray) -> dict[str, float]:
@@ -42,22 +61,42 @@ def gain(costs: np.ndarray) -> dict[str, float]:
 
     Returns:
         ``B - A``, the ``correlation``, the standard error of the difference of means (``error, paired``; ``error,
-        independent`` if A and B had met different scenarios) and the ``factor k``.
+        independent`` if A and B had met different scenarios), the ``factor k``, and the ``episodes, common`` and
+        ``episodes, independent`` that it takes to be wrong as rarely as `WRONG` says.
     """
     a, b = costs.T
+    difference = (b - a).mean()
     paired = (a - b).std(ddof=1)
     independent = np.hypot(a.std(ddof=1), b.std(ddof=1))
     return {
-        "B - A": (b - a).mean(),
+        "B - A": difference,
         "correlation": np.corrcoef(a, b)[0, 1],
         "error, paired": paired / len(costs) ** 0.5,
         "error, independent": independent / len(costs) ** 0.5,
         "factor k": (independent / paired) ** 2,
+        "episodes, common": episodes_needed(difference, paired),
+        "episodes, independent": episodes_needed(difference, independent),
     }
 
 
+def episodes_needed(difference: float, deviation: float, wrong: float = WRONG) -> float:
+    """Episodes a policy after which the worse one looks better in a share ``wrong`` of experiments, at least one.
+
+    ``(z deviation / difference)^2``, equation :eq:`eq-episodes` of the book: the mean of so many differences is taken
+    for normal.
+
+    Args:
+        difference: of the expected costs.
+        deviation: standard deviation of the difference of one episode each.
+        wrong: the share.
+    """
+    if not difference:
+        return math.inf
+    return max(1, math.ceil((stats.norm.isf(wrong) * deviation / difference) ** 2))
+
+
 def wrong_choices(
-    pairs: Mapping[str, np.ndarray], seed: int, experiments: int, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128)
+    pairs: Mapping[str, np.ndarray], seed: int, experiments: int, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
     """Count how often an experiment of a few episodes picks the worse of two policies.
 

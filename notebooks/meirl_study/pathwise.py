@@ -1,18 +1,15 @@
-"""A policy trained by gradients through the simulator: one loop, read from top to bottom.
+"""A tuned rule as a starting point: a network imitates it, then gradients through the simulator, or PPO, improve it.
 
 All randomness is drawn beforehand, and a step is differentiable. So the cost of an episode is a differentiable function
 of the network's weights, and its gradient needs no critic, no exploration and no score function: it is what
 ``backward`` gives, equation :eq:`eq-pathwise` of the book. This is hindsight differentiable policy optimisation.
 
 A gradient only sees what a slightly larger order would change. Where that is nothing, as for a retailer at its
-backorder cap, it is blind to what lies beyond. Therefore training starts from a good place: the network first imitates
-the best tuned heuristic, and then follows the gradient. So, as it is preset, this is no learner from scratch like PPO
-and A3C: it improves a tuned rule, and where the gradient misleads, what is kept is the imitation of that rule.
-``imitation: 0`` starts from nothing.
+backorder cap, it is blind to what lies beyond. Therefore the network first imitates the best tuned rule, and then
+follows the gradient: this improves a rule, and what it reaches costs the rule's search too. ``imitation: 0`` starts
+from nothing. Discrete actions have no gradient: there the network imitates, and that is all.
 
-Discrete actions have no gradient. The *relaxation* is a straight-through one: the simulator plays the likeliest
-option, as the trained policy will; backward, the order and its fixed cost are the averages over all options, weighted
-by the network's probabilities. So the simulated cost is exact, and its gradient approximate.
+`warm_start` gives PPO the same beginning, so that the two can be compared.
 
 Source: Alvo, Russo & Kanoria (2023), Neural inventory control in networks via hindsight differentiable policy
 optimization.
@@ -21,43 +18,52 @@ optimization.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from meirl import heuristics
-from meirl.config import Model, NonNegative, Positive, Probability
-from meirl.envs import Env, Observation, Scenario
-from meirl.learn.networks import mlp, seeded
+from meirl.config import Model, Positive
+from meirl.envs import Env, Observation, Scenario, make
+from meirl.learn import ppo, preset
+from meirl.learn.networks import ActorCritic, mlp, seeded
 from meirl.learn.run import Run
 from meirl.rollout import Policy, play
 
+from .study import Task
+
 REMEMBERED = 8  # rounds: imitation learns from the last so many, which bounds its time and memory
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From observations ``(samples, numbers)`` and what the rule did there, actions of that many samples, to a scalar."""
 
 
 class Config(Model):
     """Hyperparameters of the pathwise learner."""
 
-    steps: int = Field(3_200_000, ge=1, description="environment steps in all, imitation included")
+    steps: int = Field(2_560_000, ge=1, description="environment steps in all, imitation and validation included")
     environments: int = Field(64, ge=1, description="episodes played side by side, new ones in every round")
-    imitation: int = Field(20, ge=0, description="rounds that imitate the best tuned heuristic; 0 starts from nothing")
+    imitation: int = Field(20, ge=0, description="rounds that imitate the best tuned rule; 0 starts from nothing")
     imitation_rate: Positive = Field(3e-3, description="learning rate of the imitation, lowered linearly to 0")
     minibatch: int = Field(1000, ge=1, description="samples in a gradient step of the imitation")
-    segment: int = Field(500, ge=1, description="periods that a gradient reaches back; then an update")
-    memory: Probability = Field(1.0, description="share of a gradient that each period lets through to earlier ones")
     learning_rate: Positive = Field(5e-4, description="of Adam along the gradient, lowered linearly to 0")
     max_gradient_norm: Positive = Field(1.0, description="the gradient is scaled down to this norm")
-    temperature: NonNegative = Field(1.0, description="of the softmax that stands for a discrete choice, backward")
-    evaluations: int = Field(20, ge=1, description="how often the policy is scored on validation scenarios")
+    evaluations: int = Field(10, ge=1, description="how often the policy is scored on validation scenarios")
     validation_episodes: int = Field(100, ge=1, description="episodes of each scoring")
     hidden: tuple[int, ...] = Field((128, 128), description="units of each hidden layer")
 
     def rounds(self, env: Env) -> int:
-        """Rounds of episodes that fit into the budget of steps; at least one more than imitate."""
-        return max(self.imitation + 1, self.steps // (self.environments * env.horizon))
+        """Rounds of episodes that fit into the budget beside the validations: all that imitate, and one at least.
+
+        Where actions are discrete there is no gradient to follow, so no round after the imitation.
+        """
+        if env.options is not None:
+            return self.imitation
+        validations = self.evaluations + 1  # one scores the imitation
+        episodes = self.steps // env.horizon - validations * self.validation_episodes
+        return max(self.imitation, 1, episodes // self.environments)
 
 
 class Actor(nn.Module):
@@ -68,25 +74,21 @@ class Actor(nn.Module):
 
     def __init__(self, env: Env, config: Config) -> None:
         super().__init__()
-        self.config, self.discrete = config, env.options is not None
+        self.env, self.discrete = env, env.options is not None
         self.layers = mlp((len(env.legend()), *config.hidden, env.options or env.nodes), "tanh")
 
     def forward(self, observation: Observation) -> torch.Tensor:
         """The likeliest option, ``(batch,)``; or what orders a share of the largest order, ``(batch, N)``."""
         out = self.layers(observation.vector())
-        return out.argmax(1) if self.discrete else observation.env.action(observation.env.largest_order * out.sigmoid())
+        return out.argmax(1) if self.discrete else self.env.action(self.env.largest_order * out.sigmoid())
 
-    def imitation_loss(self, vector: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy with what the heuristic did, a scalar: the mean over the samples.
-
-        Args:
-            vector: observations, ``(samples, len(env.legend()))``.
-            target: an option, ``(samples,)``; or shares of the most that may be ordered, ``(samples, N)``.
-        """
+    def imitation_loss(self, vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy with what the rule did: its option, or its orders as shares of the largest; a `Loss`."""
         out = self.layers(vector)
         if self.discrete:
-            return nn.functional.cross_entropy(out, target)
-        return nn.functional.binary_cross_entropy_with_logits(out, target)
+            return nn.functional.cross_entropy(out, action)
+        share = (self.env.orders(action) / self.env.largest_order).clamp(max=1)
+        return nn.functional.binary_cross_entropy_with_logits(out, share)
 
 
 Network = Actor
@@ -96,7 +98,13 @@ def train(
     env: Env, config: Config, seed: int, out: Path | None = None,
     *, resume: bool = False, progress: bool = True,
 ) -> Run:  # fmt: skip
-    """Improve a policy along the gradient of its simulated cost; arguments and result as in `meirl.learn.ppo.train`."""
+    """Improve a policy along the gradient of its simulated cost; arguments and result as in `meirl.learn.ppo.train`.
+
+    Raises:
+        ValueError: also if actions are discrete and nothing is imitated.
+    """
+    if env.options is not None and not config.imitation:
+        raise ValueError(f"{env.name}: actions are discrete, there is no gradient to follow: imitation must be >= 1")
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     actor = seeded(Network, env, config, seed)
     run = Run(env, "pathwise", config, seed, actor, out, resume=resume, progress=progress)
@@ -104,7 +112,7 @@ def train(
     if saved := run.restore():
         optimiser.load_state_dict(saved)
     elif config.imitation:
-        imitate(actor, env, config, seed, run)
+        imitate(actor, actor.imitation_loss, env, config, config.imitation, config.environments, run)
         run.validate(run.steps, float("nan"), optimiser.state_dict())
 
     rounds, size = config.rounds(env), config.environments * env.horizon
@@ -114,7 +122,7 @@ def train(
         done = (number - config.imitation) / (rounds - config.imitation)
         optimiser.param_groups[0]["lr"] = config.learning_rate * (1 - done)
         scenario = env.sample(config.environments, seed, first=number * config.environments)
-        cost, norm = update(actor, env, scenario, optimiser, config)
+        cost, norm = update(actor, env, scenario, optimiser, config.max_gradient_norm)
         run.log({"gradient_norm": norm}, size, time.perf_counter() - started)
         if (rounds - 1 - number) % every == 0:
             run.validate((number + 1) * size, cost, optimiser.state_dict())
@@ -122,119 +130,65 @@ def train(
 
 
 def update(
-    actor: Actor, env: Env, scenario: Scenario, optimiser: torch.optim.Optimizer, config: Config
+    actor: Actor, env: Env, scenario: Scenario, optimiser: torch.optim.Optimizer, largest_norm: float
 ) -> tuple[float, float]:
-    """Play one round of episodes, with a gradient step after every segment: equation :eq:`eq-pathwise` of the book.
+    """Play whole episodes and take one step along the gradient of their mean cost: equation :eq:`eq-pathwise`.
 
     Args:
         actor: the policy; changed in place.
         env: the environment.
         scenario: the episodes, ``(batch, T, ...)``.
         optimiser: of the actor's parameters.
-        config: segment, memory, temperature and the largest norm.
+        largest_norm: the gradient of a period's mean reward is scaled down to it.
 
     Returns:
-        Mean cost of an episode, in units of ``cost_unit``, as it was played; and the norm of the last segment's
-        gradient before it is cut, of the mean reward of a period.
+        Mean cost of an episode, in units of ``cost_unit``; and the norm of the gradient before it is cut.
     """
-    state, total, norm = env.reset(scenario.episodes), 0.0, 0.0
-    loss = torch.zeros((), device=env.device)
-    prices, extra = option_costs(env) if actor.discrete else None, torch.zeros_like(loss)
-    for t, exogenous in enumerate(scenario.periods()):
-        state = scale_gradient(state, 0.0 if t % config.segment == 0 else config.memory)
-        observation = env.observe(state, t)
-        if prices is None:
-            orders = env.orders(actor(observation))
-        else:
-            choice = straight_through(actor.layers(observation.vector()), config.temperature)
-            orders = choice @ env.orders(torch.arange(choice.shape[1], device=env.device))
-            extra = choice @ prices - (choice @ prices).detach()  # no cost, but the gradient of the fixed order cost
-        state, costs, _ = env.step(state, orders, exogenous)
-        loss = loss + (costs.total + extra).mean()
-        if (t + 1) % config.segment == 0 or t + 1 == scenario.horizon:
-            optimiser.zero_grad()
-            (loss / config.segment / env.parameters.reward_unit).backward()
-            norm = float(nn.utils.clip_grad_norm_(actor.parameters(), config.max_gradient_norm))
-            optimiser.step()
-            total, loss = total + float(loss.detach()), torch.zeros_like(loss)
-    return total / env.parameters.cost_unit, norm
+    costs = [step.costs.total.mean() for _, step in play(env, actor, scenario)]
+    cost = torch.stack(costs).sum()
+    optimiser.zero_grad()
+    (cost / scenario.horizon / env.parameters.reward_unit).backward()
+    norm = nn.utils.clip_grad_norm_(actor.parameters(), largest_norm)
+    optimiser.step()
+    return float(cost.detach()) / env.parameters.cost_unit, float(norm)
 
 
-def scale_gradient(state: Any, share: float) -> Any:
-    """The same state, through which only a share of the gradient passes.
+def imitate(network: nn.Module, loss: Loss, env: Env, config: Config, rounds: int, environments: int, run: Run) -> None:
+    """Learn to do what the best tuned rule does, where it goes and where the network itself goes.
+
+    Rounds are played by the two in turn; the rule says what it would do in both (DAgger). After each, one pass over the
+    samples of the last rounds.
 
     Args:
-        state: a state of an environment; fields that are None stay None.
-        share: 1 lets all of it through, 0 nothing.
-    """
-    held = type(state)(*(f if f is None else f.detach() for f in state))
-    if share == 0:
-        return held
-    return type(state)(*(f if f is None else h + share * (f - h) for f, h in zip(state, held, strict=True)))
-
-
-def straight_through(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One-hot choice of the likeliest option, with the gradient of the softmax: ``hard + soft - detach(soft)``.
-
-    Args:
-        logits: ``(batch, options)``.
-        temperature: the softmax is of ``logits / temperature``; the higher, the more even.
-
-    Returns:
-        ``(batch, options)``.
-
-    Source: Bengio, Léonard & Courville (2013), Estimating or propagating gradients through stochastic neurons.
-    """
-    soft = (logits / temperature).softmax(1)
-    hard = nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(soft.dtype)
-    return hard + (soft - soft.detach())
-
-
-def option_costs(env: Env) -> torch.Tensor:
-    """What it costs to place each order of a discrete environment: one step of it is played for each.
-
-    Returns:
-        ``(options,)``, not yet in units of ``cost_unit``; 0 for ordering nothing.
-    """
-    options = torch.arange(env.options or 0, device=env.device)
-    any_period = env.sample(1, 0).repeat(len(options)).at(0)
-    return env.step(env.reset(len(options)), env.orders(options), any_period).costs.ordering
-
-
-def imitate(actor: Actor, env: Env, config: Config, seed: int, run: Run) -> None:
-    """Learn to do what the best tuned heuristic does, where it goes and where the network itself goes.
-
-    Rounds are played by the two in turn; the heuristic says what it would do in both (DAgger). After each, one pass
-    over the samples of the last rounds.
-
-    Args:
-        actor: the network; changed in place.
+        network: a policy; changed in place.
+        loss: of the network.
         env: the environment.
-        config: rounds, learning rate, minibatch.
-        seed: of scenarios and of the order of samples.
-        run: is told the loss of every round, and the steps.
+        config: learning rate and minibatch.
+        rounds: how many.
+        environments: episodes in each.
+        run: gives the seed of scenarios and of the order of samples; is told the loss of every round, and the steps.
 
     Source: Ross, Gordon & Bagnell (2011), A reduction of imitation learning to no-regret online learning.
     """
     teacher = heuristics.load(env)
-    optimiser = torch.optim.Adam(actor.parameters(), lr=config.imitation_rate)
-    generator = torch.Generator(env.device).manual_seed(seed)
-    vectors, targets = [], []
-    for number in range(config.imitation):
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.imitation_rate)
+    generator = torch.Generator(env.device).manual_seed(run.seed)
+    vectors, actions = [], []
+    for number in range(rounds):
         started = time.perf_counter()
-        scenario = env.sample(config.environments, seed, first=number * config.environments)
-        vector, target = play_and_ask(env, actor if number % 2 else teacher, teacher, scenario)
+        scenario = env.sample(environments, run.seed, first=number * environments)
+        vector, action = play_and_ask(env, network if number % 2 else teacher, teacher, scenario)
         vectors.append(vector)
-        targets.append(target)
-        seen, wanted = torch.cat(vectors[-REMEMBERED:]), torch.cat(targets[-REMEMBERED:])
-        optimiser.param_groups[0]["lr"] = config.imitation_rate * (1 - number / config.imitation)
+        actions.append(action)
+        seen, wanted = torch.cat(vectors[-REMEMBERED:]), torch.cat(actions[-REMEMBERED:])
+        optimiser.param_groups[0]["lr"] = config.imitation_rate * (1 - number / rounds)
         losses = []
         for batch in torch.randperm(len(seen), generator=generator, device=env.device).split(config.minibatch):
             optimiser.zero_grad()
-            loss = actor.imitation_loss(seen[batch], wanted[batch])
-            loss.backward()
+            now = loss(seen[batch], wanted[batch])
+            now.backward()
             optimiser.step()
-            losses.append(loss.detach())
+            losses.append(now.detach())
         samples = scenario.episodes * scenario.horizon
         run.steps += samples
         run.log({"imitation_loss": float(torch.stack(losses).mean())}, samples, time.perf_counter() - started)
@@ -251,12 +205,47 @@ def play_and_ask(env: Env, player: Policy, teacher: Policy, scenario: Scenario) 
         scenario: the episodes, ``(batch, T, ...)``.
 
     Returns:
-        Observations, ``(T * batch, len(env.legend()))``; and the teacher's actions: options ``(T * batch,)``, or shares
-        of the most that may be ordered, ``(T * batch, N)``.
+        Observations, ``(T * batch, len(env.legend()))``; and the teacher's actions: options ``(T * batch,)``, or
+        ``(T * batch, N)``.
     """
-    vectors, targets = [], []
+    vectors, actions = [], []
     for observation, _ in play(env, player, scenario):
-        action = teacher(observation)
         vectors.append(observation.vector())
-        targets.append(action if env.options is not None else (env.orders(action) / env.largest_order).clamp(max=1))
-    return torch.cat(vectors).clone(), torch.cat(targets).clone()
+        actions.append(teacher(observation))
+    return torch.cat(vectors).clone(), torch.cat(actions).clone()
+
+
+def warm_start(task: Task, root: Path) -> None:
+    """Leave a run of PPO that has only imitated the best tuned rule: `meirl_study.study.run` goes on from there.
+
+    Its imitation plays as many steps as that of the pathwise preset, and they count as PPO's. If there is a run
+    already, nothing happens.
+
+    Args:
+        task: of PPO.
+        root: folder of the runs.
+    """
+    folder = task.folder(root)
+    if (folder / "checkpoint.pt").exists():
+        return
+    torch.set_num_threads(1)
+    env, config = make(task.env, observation=task.observation), preset(task.algo, task.preset, task.env, **task.changes)
+    rule = preset("pathwise", "tuned", task.env)
+    rounds = max(1, min(rule.imitation * rule.environments // config.environments, config.rounds(env) - 1))
+    network = seeded(ppo.Network, env, config, task.seed)
+    run = Run(env, task.algo, config, task.seed, network, folder, progress=False)
+
+    def loss(vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return actor_critic_loss(network, vector, action)
+
+    imitate(network, loss, env, rule, rounds, config.environments, run)
+    run.validate(run.steps, float("nan"), ppo.new_optimiser(network, config).state_dict())
+
+
+def actor_critic_loss(network: ActorCritic, vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """How far the deterministic policy of an actor-critic is from actions: a `Loss`, once it has a network.
+
+    The mean squared difference of actions in [-1, 1]; or the cross-entropy with options.
+    """
+    head = network.head(vector)
+    return (network.mode(head) - action).square().mean() if network.gaussian else -network.log_prob(head, action).mean()

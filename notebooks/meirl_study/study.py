@@ -29,7 +29,11 @@ from meirl.rollout import rollout
 
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
-"""Training seeds of each cell, by profile."""
+"""Training seeds of each cell at the published budget, by profile."""
+LONG_SEEDS = {"quick": 2, "full": 5}
+"""Training seeds of each cell at ten times that budget."""
+BUDGETS = {"tuned": "1×", "long": "10×"}
+"""Presets that are trained for the published number of simulated steps, and for ten times as many."""
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
 BARS = {
     "divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
@@ -51,6 +55,10 @@ class Task(NamedTuple):
     def folder(self, root: Path) -> Path:
         """Where the run is kept."""
         return run_folder(root, self.env, self.algo, self.preset, self.seed)
+
+    def config(self) -> Any:
+        """Its hyperparameters."""
+        return preset(self.algo, self.preset, self.env, **self.changes)
 
 
 def profile_changes(profile: str) -> dict[str, Any]:
@@ -174,9 +182,8 @@ def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
     """Train (or resume, or do nothing), then test; if somebody else is at it, wait and read."""
     folder = task.folder(root)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    config = preset(task.algo, task.preset, task.env, **task.changes)
     env = make(task.env, observation=task.observation)
-    train = partial(find_learner(task.algo).train, env, config, task.seed, folder, resume=True, progress=False)
+    train = partial(find_learner(task.algo).train, env, task.config(), task.seed, folder, resume=True, progress=False)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # given up by the system if its holder is killed
         try:
             train()

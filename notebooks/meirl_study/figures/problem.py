@@ -32,7 +32,7 @@ def chain(env: Env) -> Figure:
     for i, name in enumerate(env.node_names[1:]):
         y = env.retailers - 1 - i
         _box(ax, 3.4, y, name, f"holding {holding[1 + i]:g}\nshortage {shortage[i]:g}", style.GREEN)
-        _arrow(ax, (2.02, middle), (2.98, y))
+        _arrow(ax, (2.02, middle), (2.98, y), f"lead time\n{lead}" if i == 0 else "")
         _arrow(ax, (3.82, y), (4.5, y))
         ax.text(4.55, y, f"demand ≈ {p.demand.mean:,.0f}", va="center", fontsize=8)
     if p.demand.direct:
@@ -54,61 +54,71 @@ def _box(ax: Axes, x: float, y: float, name: str, note: str, colour: str) -> Non
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], label: str = "") -> None:
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=11, color=style.GREY, lw=1.2))
     x, y = np.mean([start, end], axis=0)
-    ax.text(x, y + 0.08, label, ha="center", va="bottom", fontsize=7, color=style.GREY)
+    side = "center" if start[1] == end[1] else "right"  # of a rising arrow: clear of it
+    ax.text(x, y + 0.08, label, ha=side, va="bottom", fontsize=7, color=style.GREY)
 
 
 @style.styled
 def stressors(env: Env, scenario: Scenario) -> Figure:
-    """Show what nature does: one episode of demand, correlation of two retailers, lead times, outbound capacity."""
-    grid = [["time"] * 3, ["pair", "lead", "outbound"]]
+    """Show what nature does: the start of an episode's demand, correlation of two retailers, lead times, capacity.
+
+    Two seasons are shown, or 60 periods where there is none; the outbound capacity only where there is one.
+    """
+    season = env.parameters.demand.season
+    periods = min(scenario.horizon, round(2 * season.period) if season else 60)
+    capacity = scenario.outbound_capacity.cpu().numpy().ravel()
+    below = ["pair", "lead", "outbound"] if np.isfinite(capacity).all() else ["pair", "lead"]
+    grid = [["time"] * len(below), below]
     figure, axes = plt.subplot_mosaic(grid, figsize=(style.WIDTH, 4.2), height_ratios=(1.1, 1))  # type: ignore[arg-type]
-    time, pair, lead, outbound = axes.values()
-    demand, shock = scenario.demand.cpu().numpy(), scenario.shock[0].cpu().numpy()
-    time.plot(demand[0], marker="", lw=0.7, alpha=0.8, label=env.node_names[1:])
-    time.plot(env.seasonal_mean.cpu().numpy(), "-", color=style.BLACK, label="mean, no shock")
+    time, pair, lead = axes["time"], axes["pair"], axes["lead"]
+    demand, shock = scenario.demand.cpu().numpy(), scenario.shock[0, :periods].cpu().numpy()
+    time.plot(demand[0, :periods], marker="", lw=0.9, alpha=0.8, label=env.node_names[1:])
+    time.plot(env.seasonal_mean[:periods].cpu().numpy(), "-", color=style.BLACK, label="mean, no shock")
     edges = np.flatnonzero(np.diff(shock > 1, prepend=False, append=False)) - 0.5
     for start, stop in edges.reshape(-1, 2):
         time.axvspan(start, stop, color=style.ORANGE, alpha=0.35, lw=0)
-    time.set(xlabel="period", ylabel="demand [units]", ylim=(0, None), xlim=(0, scenario.horizon))
+    time.set(xlabel="period", ylabel="demand [units]", ylim=(0, None), xlim=(0, periods))
     time.legend(ncols=env.retailers + 1, loc="upper left", bbox_to_anchor=(0, 1.22))
     pair.plot(*demand[..., :2].reshape(-1, 2)[:2000].T, ".", ms=2, alpha=0.4)
     pair.set(xlabel=f"demand, {env.node_names[1]}\n[units]", ylabel=f"demand, {env.node_names[2]}\n[units]")
     values, counts = np.unique(scenario.lead_time.cpu().numpy(), return_counts=True)
     lead.bar(values, counts / counts.sum())
     lead.set(xlabel="lead time\n[periods]", ylabel="share of shipments", xlim=(0, 10.6), ylim=(0, 1.05))
-    capacity = scenario.outbound_capacity.cpu().numpy().ravel()
-    if np.isfinite(capacity).all():
-        outbound.hist(capacity, bins=30, weights=np.full(capacity.size, 1 / capacity.size))
-    else:
-        outbound.text(0.5, 0.5, "unlimited", ha="center", va="center", transform=outbound.transAxes, color=style.GREY)
-        outbound.set(xticks=[], yticks=[])
-    outbound.set(xlabel="outbound capacity\n[units a period]", ylabel="share of periods")
+    if "outbound" in axes:
+        axes["outbound"].hist(capacity, bins=30, weights=np.full(capacity.size, 1 / capacity.size))
+        axes["outbound"].set(xlabel="outbound capacity\n[units a period]", ylabel="share of periods")
     return figure
 
 
 @style.styled
 def episode(env: Env, record: Mapping[str, np.ndarray], periods: int | None = None) -> Figure:
-    """Draw the first episode of a `meirl.trajectory`: stock, orders and backlog in units, cost by part.
+    """Draw the first episode of a `meirl.trajectory`: stock, orders (a row a node) and backlog in units, cost by part.
 
     Args:
         env: of the episode.
         record: of `meirl.trajectory`.
         periods: how many to show; all if None.
     """
-    figure, axes = plt.subplots(4, 1, figsize=(style.WIDTH, 5.6), sharex=True, height_ratios=(1.2, 1, 0.8, 0.9))
-    stock, orders, waiting, cost = axes
+    heights = [1.2, *[0.35] * env.nodes, 0.8, 0.9]
+    size = (style.WIDTH, 1.55 * sum(heights))
+    figure, axes = plt.subplots(len(heights), 1, figsize=size, sharex=True, height_ratios=heights)
+    stock, *orders, waiting, cost = axes
     on_hand, placed, backlog = (record[key][0, :periods] for key in ("on_hand", "orders", "backlog"))
     stock.plot(on_hand, marker="", lw=1.1, label=env.node_names)
-    orders.plot(np.where(placed > 0, placed, np.nan), ls="", ms=2.5, alpha=0.7)
+    # In one panel the node drawn last would hide the others: a row for each.
+    for ax, line, order, most in zip(orders, stock.lines, placed.T, env.largest_order.tolist(), strict=True):
+        ax.stairs(order, fill=True, color=line.get_color())
+        ax.set(ylim=(0, most * 1.1), yticks=[0, most])
     # Nobody waits at the upstream node: an empty column in its place leaves every other node its colour.
     waiting.plot(np.pad(backlog, ((0, 0), (1, 0)), constant_values=np.nan), marker="", lw=1.1)
     parts = {part: record[part.replace(" ", "_")] for part in style.PARTS}
     shown = {part: values[0, :periods] for part, values in parts.items() if values.any()}
     colours = [style.PARTS[part] for part in shown]
     cost.stackplot(np.arange(len(on_hand)), list(shown.values()), labels=list(shown), colors=colours)
-    labels = ("on hand\n[units]", "order\n[units]", "backlog\n[units]", "cost of the\nperiod")
-    for ax, label in zip(axes, labels, strict=True):
+    labels = {stock: "on hand\n[units]", orders[env.nodes // 2]: "order\n[units]", waiting: "backlog\n[units]"}
+    for ax, label in (labels | {cost: "cost of the\nperiod"}).items():
         ax.set_ylabel(label)
+    for ax in axes:
         ax.yaxis.set_major_formatter("{x:,.0f}")
     cost.set(xlabel="period", xlim=(0, len(on_hand)))
     style.legend_above(stock, env.nodes)
@@ -137,18 +147,23 @@ def same_luck(costs: Mapping[str, np.ndarray], unit: str) -> Figure:
 
 
 @style.styled
-def wrong_choice(table: pd.DataFrame) -> Figure:
+def wrong_choice(table: pd.DataFrame, aim: float) -> Figure:
     """Plot how often the worse of two policies looks better, against the number of episodes.
 
     Args:
         table: index: episodes a policy; columns: ``(environment, design)``; values: shares of experiments.
+        aim: the share to reach, drawn as a line.
     """
-    names = dict.fromkeys(table.columns.get_level_values(0))
-    figure, axes = style.panels(names, 2.6, "share of experiments that\npick the worse policy", sharey=True)
+    names = list(dict.fromkeys(table.columns.get_level_values(0)))
+    label = "experiments that pick\nthe worse policy [%]"
+    figure, axes = style.panels(names, 4.2, label, rows=2 if len(names) == 4 else 1, sharex=True, sharey=True)
     for name, ax in axes.items():
-        ax.plot(table.index, table[name], label=list(table[name]))
-        ax.set(xlabel="episodes a policy", xscale="log", ylim=(-0.02, 0.55))
-        ax.set_xticks(table.index[::2], [str(n) for n in table.index[::2]])
+        ax.axhline(100 * aim, color=style.GREY, ls=":", lw=1)
+        ax.plot(table.index, 100 * table[name], label=list(table[name]))
+        ax.set(xscale="log", ylim=(-2, 55))
+        ax.set_xticks(table.index, [str(n) for n in table.index])
         ax.minorticks_off()
-    ax.legend()
+    for name in names[-2:]:
+        axes[name].set_xlabel("episodes a policy")
+    style.shared_legend(figure, 2)
     return figure

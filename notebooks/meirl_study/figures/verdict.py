@@ -1,0 +1,101 @@
+"""Figures of the verdict: cost against effort, and learners against both opponents in cost, tail and service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import style
+
+HIGHEST = 60  # percent above the rule: what is worse is off the axis
+GRID = 80  # points of a curve
+COLOURS = {"search, textbook rule": style.ORANGE, "search, designed rule": style.BLACK, "PPO": style.BLUE,
+           "A3C": style.VERMILION}  # fmt: skip
+
+
+@style.styled
+def effort(panels: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]], column: str, label: str) -> Figure:
+    """Plot the best cost so far against effort, one panel an environment: mean over seeds, and from best to worst.
+
+    Args:
+        panels: of `meirl_study.evidence.effort`: by environment and method, a table for each seed with ``value``.
+        column: of the effort, ``simulated_steps`` or ``seconds``.
+        label: of the axis, with its unit.
+    """
+    figure, axes = style.panels(panels, 5.0, "cost above the\ndesigned rule [%]", rows=2)
+    for name, ax in axes.items():
+        ax.axhline(0, color=style.GREY, lw=0.8)
+        for method, tables in panels[name].items():
+            algo, dash = method.removesuffix(" 1×").removesuffix(" 10×"), "--" if method.endswith(" 1×") else "-"
+            x, values = together(tables, column)
+            ax.plot(x, values.mean(0), color=COLOURS[algo], ls=dash, marker="", lw=1.6, label=method)
+            ax.fill_between(x, values.min(0), values.max(0), color=COLOURS[algo], alpha=0.15, lw=0)
+        lowest = min(table["value"].min() for tables in panels[name].values() for table in tables)
+        ax.set(xscale="log", xlabel=label, ylim=(min(1.25 * lowest, -5), HIGHEST))
+    style.shared_legend(figure, 3)
+    return figure
+
+
+def together(tables: Sequence[pd.DataFrame], column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Step curves of several seeds on one grid of efforts.
+
+    Args:
+        tables: one a seed, ``value`` at growing efforts.
+        column: of the effort.
+
+    Returns:
+        Efforts that every seed has reached, ``(points,)``, and what each seed had by then, ``(seeds, points)``.
+    """
+    first = max(table[column].iloc[0] for table in tables)
+    last = max(first * 1.01, min(table[column].iloc[-1] for table in tables))
+    grid = np.geomspace(first, last, GRID)
+    rows = [
+        table["value"].to_numpy()[np.searchsorted(table[column].to_numpy(), grid * (1 + 1e-9), side="right") - 1]
+        for table in tables
+    ]
+    return grid, np.array(rows)
+
+
+@style.styled
+def opponents(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw what learners cost against rules, one panel an opponent, one row an environment and learner.
+
+    Args:
+        panels: by opponent, a table with the index (environment, learner) and ``value``, ``low``, ``high`` in percent.
+    """
+    count = max(len(table) for table in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(style.WIDTH, 0.9 + 0.24 * count), sharey=True)
+    for ax, (opponent, table) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        ax.axvline(0, color=style.GREY, lw=0.8)
+        heights = style.rows(ax, [f"{name}, {learner}" for name, learner in table.index])
+        for learner, look in style.looks(dict.fromkeys(table.index.get_level_values(1))).items():
+            here = table.index.get_level_values(1) == learner
+            spans = style.whiskers(table[here])
+            ax.errorbar(table.loc[here, "value"], heights[here], xerr=spans, **look | {"linestyle": "", "ms": 5})
+        ax.set(xlabel="cost against it [%]", title=opponent)
+    return figure
+
+
+@style.styled
+def frontier(panels: Mapping[str, Mapping[str, pd.DataFrame]], units: Mapping[str, str]) -> Figure:
+    """Plot mean cost against fill rate, one panel an environment: rules re-tuned for other shortage costs, and agents.
+
+    Args:
+        panels: by environment and policy, a table with ``fill_rate`` (share) and ``cost``, one row a run or a level of
+            the shortage cost.
+        units: of the cost, by environment.
+    """
+    figure, axes = style.panels(panels, 3.4, sharex=False)
+    for name, ax in axes.items():
+        for policy, look in style.looks(panels[name]).items():
+            points = panels[name][policy].sort_values("fill_rate")
+            line = {} if "rule" in policy else {"linestyle": ""}
+            ax.plot(100 * points["fill_rate"], points["cost"], label=policy, ms=5, **look | line)
+        ax.set_xlabel("fill rate [% of demand]")
+        style.money(ax.yaxis, f"mean cost of an episode\n[{units[name]}]")
+    style.shared_legend(figure, 3)
+    return figure
