@@ -2,14 +2,14 @@
 
 from . import heuristics
 from .device import pick_device
-from .envs import NAMES, Costs, Env, Flows, Observation, Scenario, make
+from .envs import CONTROLS, NAMES, Costs, Env, Flows, Observation, Scenario, make
 from .envs.gym import register as _register
 from .evaluation import compare, held_out, summarise
 from .rollout import Policy, play, rollout, simulate, trajectory
 
 __version__ = "1.0.0"
 
-__all__ = ["NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out", "heuristics",
-           "make", "pick_device", "play", "rollout", "simulate", "summarise", "trajectory"]  # fmt: skip
+__all__ = ["CONTROLS", "NAMES", "Costs", "Env", "Flows", "Observation", "Policy", "Scenario", "compare", "held_out",
+           "heuristics", "make", "pick_device", "play", "rollout", "simulate", "summarise", "trajectory"]  # fmt: skip
 
 _register()

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from . import heuristics
 from .device import pick_device
-from .envs import NAMES, make
+from .envs import CONTROLS, NAMES, make
 from .evaluation import held_out, summarise
 from .heuristics import tuning
 from .learn import find_learner, load_policy, run_folder
@@ -48,7 +48,7 @@ def _missing(name: str, reason: str) -> Callable[[], None]:
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
-EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join(NAMES)}, or a YAML file of your own")]
+EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join((*NAMES, *CONTROLS))}, or a YAML file of your own")]
 
 
 @app.callback()
@@ -109,14 +109,18 @@ def evaluate(
     heuristic: Annotated[str | None, typer.Option(help="never-order, published, best, a rule or a YAML file")] = None,
     policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="test episodes; default: all 1,000")] = None,
+    warm_up: Annotated[
+        int | None, typer.Option(min=0, help="periods that are played and not counted; default: the environment's")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Play the fixed test scenarios; print mean cost, standard error, tail, cost parts and fill rate."""
+    changes = {} if warm_up is None else {"warm_up": warm_up}
     if heuristic is not None and policy is None:
-        chain = make(env)
+        chain = make(env, **changes)
         controller = heuristics.load(chain, heuristic)
     elif policy is not None and heuristic is None:
-        controller, chain = load_policy(policy, env)
+        controller, chain = load_policy(policy, env, **changes)
     else:
         raise ValueError("give either --heuristic NAME or --policy DIR")
     summary = summarise(rollout(chain, controller, held_out(chain, "test", episodes)))

@@ -30,7 +30,7 @@ def play(env: Env, policy: Policy, scenario: Scenario) -> Iterator[tuple[Observa
 
 
 class Totals(NamedTuple):
-    """Sums over the periods of each episode; everything a result table needs."""
+    """Sums over the periods of each episode, those of the warm-up aside; everything a result table needs."""
 
     costs: Costs  # each (batch,), not yet in units of `cost_unit`
     flows: Flows  # each (batch, R) units, `ordered` (batch, N)
@@ -46,10 +46,12 @@ class Totals(NamedTuple):
 
 
 def simulate(env: Env, policy: Policy, scenario: Scenario) -> Totals:
-    """Play a scenario and sum up over its periods, one row an episode; arguments as in `play`."""
+    """Play a scenario and sum up over its periods after the warm-up, one row an episode; arguments as in `play`."""
     sums: list[torch.Tensor] | None = None
     expected = env.parameters.demand.mean * env.retailers
     for observation, (state, costs, flows) in play(env, policy, scenario):
+        if observation.period < env.parameters.warm_up:
+            continue
         waiting = flows.backlog.sum(1) / (expected * (observation.period + 1))
         now = [*costs, *flows, state.on_hand, flows.ordered.square(), flows.demand.square(), waiting]
         sums = now if sums is None else [a + b for a, b in zip(sums, now, strict=True)]
@@ -62,8 +64,10 @@ def simulate(env: Env, policy: Policy, scenario: Scenario) -> Totals:
 def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
     """Play a scenario and tabulate it: one row an episode; arguments as in `play`.
 
+    What happens before the environment's ``warm_up`` is over does not count.
+
     Returns:
-        A table with the columns ``cost`` and its parts (in units of ``cost_unit``), ``fill_rate`` (share of demand met
+        A table with the columns ``cost`` and its parts (in units of ``env.cost_unit``), ``fill_rate`` (share of demand met
         at once from stock on hand), ``fill_rate_same_period``, ``lost``, ``forgotten``, ``on_hand``, ``backlog`` (mean
         units), ``bullwhip`` (variance of the upstream node's orders over that of demand) and
         ``published_service_level`` (the study's measure, kept for comparison).
@@ -75,13 +79,13 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
     (3, 0.0)
     """
     totals = simulate(env, policy, scenario)
-    periods = scenario.horizon
+    periods = scenario.horizon - env.parameters.warm_up
     money = {"cost": totals.cost, **{f"cost_{part}": cost for part, cost in totals.costs._asdict().items()}}
     flow = {name: moved.sum(1) for name, moved in totals.flows._asdict().items()}  # over nodes
     demand = flow["demand"].clamp(min=1)
     upstream, squares = totals.flows.ordered[:, 0], totals.ordered_squared[:, 0]
     variance = (totals.demand_squared / periods - (totals.flows.demand / periods).square()).sum(1)
-    table = {key: value / env.parameters.cost_unit for key, value in money.items()} | {
+    table = {key: value / env.cost_unit for key, value in money.items()} | {
         "fill_rate": flow["filled"] / demand,
         "fill_rate_same_period": flow["filled_same_period"] / demand,
         "lost": flow["lost"],

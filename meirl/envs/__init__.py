@@ -1,4 +1,4 @@
-"""The environments: two chains, each stationary and non-stationary, all parameters in YAML."""
+"""The environments, all parameters in YAML: two chains, each stationary and non-stationary; and three controls."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from .meis import MeisEnv, MeisParameters, MeisState
 from .scenario import Exogenous, Scenario
 
 __all__ = [
-    "CHAINS", "NAMES", "OBSERVATION_SETS", "Costs", "DivergentEnv", "DivergentParameters", "DivergentState", "Env",
+    "CHAINS", "CONTROLS", "NAMES", "OBSERVATION_SETS", "Costs", "DivergentEnv", "DivergentParameters", "DivergentState", "Env",
     "Exogenous", "Flows", "MeisEnv", "MeisParameters", "MeisState", "Observation", "ObservationSet", "Parameters",
     "Scenario", "Transition", "make",
 ]  # fmt: skip
@@ -22,6 +22,9 @@ CHAINS: dict[str, tuple[type[Env], type[Parameters]]] = {
     "meis": (MeisEnv, MeisParameters),
 }
 NAMES = ("divergent-stationary", "divergent-nonstationary", "meis-stationary", "meis-nonstationary")
+"""The environments of the study."""
+CONTROLS = ("lost-sales", "two-echelon", "kunnumkal-topaloglu")
+"""Environments whose optimum is known, or nearly so: what to try a learner on before an open question."""
 
 
 def make(
@@ -31,7 +34,7 @@ def make(
     """Make an environment.
 
     Args:
-        name: one of `NAMES`, or the path of a YAML file of your own.
+        name: one of `NAMES` or of `CONTROLS`, or the path of a YAML file of your own.
         observation: what `Observation.vector` shows: ``published`` or ``full`` (adds the backlog by age, the pipeline
             by due date and the calendar).
         device: where states and scenarios live.
@@ -48,10 +51,11 @@ def make(
     (100, ['warehouse', 'retailer 1', 'retailer 2', 'retailer 3'])
     """
     path = Path(name)
-    if str(name) in NAMES:
+    if str(name) in (*NAMES, *CONTROLS):
         path = Path(__file__).parent / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"unknown environment {str(name)!r}: expected one of {', '.join(NAMES)}, or a YAML file")
+        known = ", ".join((*NAMES, *CONTROLS))
+        raise ValueError(f"unknown environment {str(name)!r}: expected one of {known}, or a YAML file")
     values = merged(load_yaml(path), changes)
     chain = values.get("chain")
     if chain not in CHAINS:

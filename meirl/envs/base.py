@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import Model, Positive
 from .scenario import Capacity, Demand, LeadTime, Scenario, sample_scenario, seasonal_mean
@@ -27,8 +27,17 @@ class Parameters(Model):
     demand: Demand
     lead_time: LeadTime
     outbound_capacity: Capacity | None = Field(None, description="what the warehouse ships a period; null: unlimited")
+    warm_up: int = Field(0, ge=0, description="periods at the start that are played and not counted in any result")
+    endless: bool = Field(False, description="the horizon only cuts an endless task: nobody sees the time left")
+    cost_per: Literal["episode", "period"] = Field("episode", description="what costs are reported of")
     cost_unit: Positive = Field(1.0, description="reported cost = cost / cost_unit; the study reports MEIS in 10,000s")
     reward_unit: Positive = Field(10_000.0, description="reward = -cost / reward_unit, as in the study")
+
+    @model_validator(mode="after")
+    def _something_is_counted(self) -> Self:
+        if self.warm_up >= self.horizon:
+            raise ValueError(f"warm_up must be shorter than the horizon, got {self.warm_up} and {self.horizon}")
+        return self
 
 
 class Costs(NamedTuple):
@@ -113,6 +122,7 @@ class Env(ABC):
     supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
     expected_demand: torch.Tensor  #: mean demand of a period at each location that has customers, ``(1, locations)``
     sees_end: bool  #: whether the observation shows the time left: only then may a learner take the horizon as the end
+    cost_unit: float  #: reported cost = cost of the periods after the warm-up / this
 
     def __init__(
         self, name: str, parameters: Parameters, observation: ObservationSet = "full",
@@ -123,7 +133,9 @@ class Env(ABC):
         self.name, self.parameters, self.observation = name, parameters, observation
         self.device, self.dtype = torch.device(device), dtype
         self.horizon = parameters.horizon
-        self.sees_end = observation == "full"
+        self.sees_end = observation == "full" and not parameters.endless
+        counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
+        self.cost_unit = parameters.cost_unit * counted
         self._prepare()
         self.nodes = len(self.node_names)
 
@@ -197,19 +209,18 @@ class Env(ABC):
 
     @cached_property
     def _calendar(self) -> torch.Tensor:
-        left = self.horizon - np.arange(self.horizon + 1)
-        columns = [left / self.horizon, np.exp(-left / NEAR)]
-        if season := self.parameters.demand.season:
-            phase = 2 * np.pi * np.arange(self.horizon + 1) / season.period
-            columns = [np.sin(phase), np.cos(phase), *columns]
-        return self.tensor(np.stack(columns, axis=1))
+        now, season = np.arange(self.horizon + 1), self.parameters.demand.season
+        left, phase = self.horizon - now, 2 * np.pi * now / (season.period if season else 1)
+        columns = [np.sin(phase), np.cos(phase)] if season else []
+        columns += [] if self.parameters.endless else [left / self.horizon, np.exp(-left / NEAR)]
+        return self.tensor(np.stack(columns, 1) if columns else np.empty((len(now), 0)))
 
     def calendar(self, period: int, episodes: int) -> Feature:
-        """What the date says, `SEASON` (if there is one) and `CLOCK`, ``(episodes, 4 or 2)``.
+        """What the date says, `SEASON` (if there is one) and `CLOCK` (unless the task is endless), ``(episodes, 0 .. 4)``.
 
         Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``.
         """
-        names = [*SEASON, *CLOCK] if self.parameters.demand.season else CLOCK
+        names = [*SEASON * (self.parameters.demand.season is not None), *CLOCK * (not self.parameters.endless)]
         return Feature(names, self._calendar[period].expand(episodes, -1))
 
     @cached_property

@@ -1,7 +1,7 @@
 """The divergent chain: supplier -> warehouse -> retailers, every node ordering in every period."""
 
 from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -47,8 +47,24 @@ class DivergentParameters(Parameters):
     max_in_transit: LimitPerRetailer = Field(description="only normalises the published observation, in units")
     max_order: Positive = Field(description="order at action 1, in units; action -1 orders nothing")
     order_cap: Positive = Field(description="orders are clipped to it, in units; the study hard-codes 15 in Env-1")
-    serve_largest_first: bool = Field(description="serve the largest outstanding order first, else in index order")
+    rationing: Literal["first retailer", "largest order", "lowest stock"] = Field(
+        description="whom a short warehouse serves first, part-filling the last; lowest stock: on hand less backorders"
+    )
+    ships: Literal["next period", "at once"] = Field("next period", description="when the warehouse ships an order")
+    receives: Literal["before shipping", "after shipping"] = Field(
+        "before shipping", description="whether what arrives at the warehouse can be shipped in the same period"
+    )
+    unshipped: Literal["waits", "vanishes"] = Field("waits", description="what becomes of orders the warehouse is short of")
     supplier_capacity: Capacity | None = Field(None, description="what the supplier ships a period; null: unlimited")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        """Files and checkpoints of version 1.0 have ``serve_largest_first``."""
+        if isinstance(values, dict) and isinstance(values.get("serve_largest_first"), bool):
+            rest = {key: value for key, value in values.items() if key != "serve_largest_first"}
+            return rest | {"rationing": "largest order" if values["serve_largest_first"] else "first retailer"}
+        return values
 
     @model_validator(mode="after")
     def _one_value_per_retailer(self) -> Self:
@@ -133,6 +149,9 @@ class DivergentEnv(Env):
            demand the lost share is lost, the rest backordered, up to ``max_backorder``.
         6. Cost: holding, backorders, lost sales.
 
+        ``ships: at once`` puts 4 before 3, and ``receives: after shipping`` the warehouse's receipts behind it. Where
+        ``unshipped: vanishes``, what 3 leaves is forgotten.
+
         Args:
             state: state before the period.
             orders: order quantities, ``(batch, N)`` units, upstream first.
@@ -143,22 +162,9 @@ class DivergentEnv(Env):
         """
         self.check_orders(orders)
         # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
-        limits, nothing = self._limits, self._limits["nothing"]
+        limits = self._limits
         orders = torch.minimum(orders, limits["order_cap"])
-
-        # 1. receive
-        on_hand = torch.minimum(state.on_hand + state.in_transit[:, 0], limits["shelf"])
-        stock, shelf = on_hand[:, 0], on_hand[:, 1:]
-        # 2. the supplier ships
-        to_warehouse = torch.minimum(orders[:, 0], exogenous.supplier_capacity)
-        # 3. the warehouse ships what was outstanding
-        to_retailers = self._ration(state.outstanding[:, 1:], torch.minimum(stock, exogenous.outbound_capacity))
-        stock = stock - to_retailers.sum(1)
-        shipped = torch.cat([to_warehouse.unsqueeze(1), to_retailers], 1)
-        in_transit = self._dispatch(state.in_transit, shipped, exogenous.lead_time)
-        # 4. retailers order (the warehouse's last order is only remembered)
-        kept = torch.addcmul(state.outstanding, shipped, limits["is_retailer"], value=-1)
-        outstanding = torch.minimum(torch.where(orders > nothing, orders, kept), limits["outstanding"])
+        stock, shelf, in_transit, outstanding = self._move(state, orders, exogenous)
         # 5. demand
         stock = torch.relu(stock - exogenous.direct_demand)
         net = shelf - state.backorder
@@ -182,14 +188,58 @@ class DivergentEnv(Env):
         recent = torch.cat([asked.unsqueeze(1), state.recent_demand[:, :-1]], 1)
         return Transition(DivergentState(on_hand, backorder, in_transit, outstanding, recent), costs, flows)
 
-    def _ration(self, waiting: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
-        """Share ``available`` ``(batch,)`` among the ``waiting`` orders ``(batch, R)``, first come first served."""
-        if not self.parameters.serve_largest_first:
-            left_over = available.unsqueeze(1) - waiting.cumsum(1) + waiting
-            return torch.minimum(waiting, torch.relu(left_over))
-        largest, rank = waiting.sort(dim=1, descending=True, stable=True)
-        left_over = available.unsqueeze(1) - largest.cumsum(1) + largest
-        return torch.empty_like(waiting).scatter(1, rank, torch.minimum(largest, torch.relu(left_over)))
+    def _move(
+        self, state: DivergentState, orders: torch.Tensor, exogenous: Exogenous
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Events 1 to 4: the warehouse's stock, that of the retailers, in transit and outstanding after them."""
+        p, limits, on_hand, waiting = self.parameters, self._limits, state.on_hand, state.outstanding
+        if p.ships == "at once":
+            waiting = self._placed(waiting, orders)
+        # 1. receive
+        if p.receives == "before shipping":
+            on_hand = torch.minimum(on_hand + state.in_transit[:, 0], limits["shelf"])
+        # 2. the supplier ships
+        to_warehouse = torch.minimum(orders[:, 0], exogenous.supplier_capacity)
+        # 3. the warehouse ships
+        stock, shelf = on_hand[:, 0], on_hand[:, 1:]
+        can_ship = torch.minimum(stock, exogenous.outbound_capacity)
+        to_retailers = self.ration(waiting[:, 1:], can_ship, shelf - state.backorder)
+        stock = stock - to_retailers.sum(1)
+        shipped = torch.cat([to_warehouse.unsqueeze(1), to_retailers], 1)
+        in_transit = self._dispatch(state.in_transit, shipped, exogenous.lead_time)
+        if p.receives == "after shipping":
+            on_hand = torch.cat([stock.unsqueeze(1), shelf], 1) + state.in_transit[:, 0]
+            stock, shelf = torch.minimum(on_hand, limits["shelf"]).split([1, self.retailers], 1)
+            stock = stock[:, 0]
+        # 4. retailers order (the warehouse's last order is only remembered)
+        kept = torch.addcmul(waiting, shipped, limits["is_retailer"], value=-1)
+        if p.unshipped == "vanishes":
+            kept = kept * (1 - limits["is_retailer"])
+        return stock, shelf, in_transit, kept if p.ships == "at once" else self._placed(kept, orders)
+
+    def _placed(self, outstanding: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
+        """What is outstanding ``(batch, N)`` once new orders are placed."""
+        new = torch.where(orders > self._limits["nothing"], orders, outstanding)
+        return torch.minimum(new, self._limits["outstanding"])
+
+    def ration(self, waiting: torch.Tensor, available: torch.Tensor, net: torch.Tensor) -> torch.Tensor:
+        """Share what the warehouse has among waiting orders, one after the other, by the rule ``rationing``.
+
+        Args:
+            waiting: orders, ``(batch, R)`` units.
+            available: what can be shipped, ``(batch,)`` units.
+            net: on hand less backorders of every retailer, ``(batch, R)`` units.
+
+        Returns:
+            Shipments, ``(batch, R)`` units: at most one order is filled in part, and those behind it get nothing.
+        """
+        rationing = self.parameters.rationing
+        if rationing == "first retailer":
+            return torch.minimum(waiting, torch.relu(available.unsqueeze(1) - waiting.cumsum(1) + waiting))
+        rank = (-waiting if rationing == "largest order" else net).argsort(stable=True, dim=1)
+        asked = waiting.gather(1, rank)
+        left_over = available.unsqueeze(1) - asked.cumsum(1) + asked
+        return torch.empty_like(waiting).scatter(1, rank, torch.minimum(asked, torch.relu(left_over)))
 
     def _dispatch(self, in_transit: torch.Tensor, shipped: torch.Tensor, lead_time: torch.Tensor) -> torch.Tensor:
         """Move the pipeline on by one period and add what was shipped, due after its lead time."""

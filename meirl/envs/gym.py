@@ -18,7 +18,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from . import NAMES, Exogenous, Scenario, make
+from . import CONTROLS, NAMES, Exogenous, Scenario, make
 from .scenario import BLOCK
 
 
@@ -156,7 +156,7 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
 
 def register() -> None:
     """Register ``meirl/<name>-v0`` for every environment; done when ``meirl`` is imported."""
-    for name in NAMES:
+    for name in (*NAMES, *CONTROLS):
         gymnasium.register(
             f"meirl/{name}-v0", f"{__name__}:{InventoryEnv.__name__}", kwargs={"name": name},
             vector_entry_point=f"{__name__}:{InventoryVectorEnv.__name__}",

@@ -48,9 +48,16 @@ class Noise(Model):
     """What is added to mean demand: ``spread * U(-1, 1)`` and ``sd * (common * z + own * e_i)``, z shared by all."""
 
     spread: NonNegative = Field(0.0, description="half-width of a uniform term, in units")
+    whole: bool = Field(False, description="the uniform term is a whole number, each of them equally likely")
     standard_deviation: NonNegative = Field(0.0, description="scale of the normal terms, in units")
     common: NonNegative = Field(0.0, description="weight of the normal draw shared by all retailers")
     own: NonNegative = Field(1.0, description="weight of each retailer's own normal draw")
+
+    @model_validator(mode="after")
+    def _whole_spread(self) -> Self:
+        if self.whole and self.spread % 1:
+            raise ValueError(f"whole needs a spread that is a whole number, got {self.spread:g}")
+        return self
 
 
 class Demand(Model):
@@ -223,7 +230,9 @@ def _draw_demand(
     """Demand of the retailers ``(BLOCK, horizon, retailers)`` and of the warehouse ``(BLOCK, horizon)``."""
     noise, shape = demand.noise, (*mean.shape, retailers)
     rate = np.repeat(mean[..., None], retailers, axis=-1)
-    if noise.spread:
+    if noise.spread and noise.whole:
+        rate = rate + generator.integers(-int(noise.spread), int(noise.spread), shape, endpoint=True)
+    elif noise.spread:
         rate = rate + generator.uniform(-noise.spread, noise.spread, shape)
     if noise.standard_deviation:
         shared, own = generator.standard_normal((*mean.shape, 1)), generator.standard_normal(shape)

@@ -56,9 +56,10 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
     for levels in torch.as_tensor(candidates).split(together):
         policy = rule.policy(env, levels.repeat_interleave(episodes, 0))
         played = play(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
-        cost = sum(transition.costs.total for _, transition in played)  # without the statistics of `simulate`
+        counted = (step.costs.total for seen, step in played if seen.period >= env.parameters.warm_up)
+        cost = sum(counted)  # without the statistics of `simulate`
         means.append(cost.reshape(len(levels), episodes).double().mean(1))  # type: ignore[union-attr]
-    return torch.cat(means).cpu().numpy() / env.parameters.cost_unit
+    return torch.cat(means).cpu().numpy() / env.cost_unit
 
 
 def tune(

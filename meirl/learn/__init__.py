@@ -60,13 +60,14 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     return validated(learner.Config, merged(*ordered, changes), path.name)
 
 
-def load_policy(folder: Path, env: Env | str | None = None) -> tuple[Policy, Env]:
+def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> tuple[Policy, Env]:
     """Load the best policy of a run, and its environment.
 
     Args:
         folder: of the run; holds ``policy.pt``.
         env: an environment to use it on, of the same shape; its name gives it the observation that the policy was
             trained on; None makes the one it was trained on.
+        **changes: parameters to change in an environment that is given by name, as in `meirl.make`.
 
     Raises:
         ValueError: if the file is missing, damaged, no checkpoint of meirl's, or does not fit the environment.
@@ -76,7 +77,7 @@ def load_policy(folder: Path, env: Env | str | None = None) -> tuple[Policy, Env
     if saved["observation"] not in OBSERVATION_SETS:
         raise ValueError(f"{path}: unknown observation set: {saved['observation']!r}")
     if not isinstance(env, Env):
-        env = make(env or saved["env"], observation=saved["observation"])
+        env = make(env or saved["env"], observation=saved["observation"], **changes)
     if env.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
     learner = find_learner(saved["algo"])

@@ -55,7 +55,7 @@ class Collector:
     @property
     def cost(self) -> float:
         """Mean cost so far of this round's episodes, in units of ``cost_unit``."""
-        return float(self._cost.mean()) / self.env.parameters.cost_unit
+        return float(self._cost.mean()) / self.env.cost_unit
 
     def collect(self, periods: int) -> Segment:
         """Play some periods of this round with the network as it is now."""
@@ -78,8 +78,9 @@ class Collector:
             draw = network.sample(head, self.generator)
             orders = env.orders(network.squashed(draw))
             self._state, costs, _ = env.step(self._state, orders, next(self._exogenous))
+            if self.period >= env.parameters.warm_up:
+                self._cost += costs.total
             self.period += 1
-            self._cost += costs.total
             played.append((vector, head, draw, costs.total))
         vectors, heads, draws, paid = zip(*played, strict=True)
         last = env.observe(self._state, self.period).vector()

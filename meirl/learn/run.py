@@ -74,10 +74,11 @@ class Run:
             return None
         saved = load_checkpoint(self.out / "checkpoint.pt")
         identity = self.identity()
-        # As configurations, not as text: a key that is younger than the run has its default.
-        with suppress(ValidationError, KeyError):
-            if type(self.config).model_validate_json(saved["config"]) == self.config:
-                identity["config"] = saved["config"]
+        # As models, not as text: a key that is younger than the run has its default.
+        for key, model in {"config": self.config, "parameters": self.env.parameters}.items():
+            with suppress(ValidationError, KeyError):
+                if type(model).model_validate_json(saved[key]) == model:
+                    identity[key] = saved[key]
         for key, expected in identity.items():
             if saved.get(key) != expected:
                 hint = f"its {key} differs from this run's; delete the folder or choose another"
@@ -104,7 +105,7 @@ class Run:
             optimiser: the learner's own state, what `restore` is to give back.
         """
         with torch.inference_mode():
-            cost = float(simulate(self.env, self.policy, self._validation).cost.mean()) / self.env.parameters.cost_unit
+            cost = float(simulate(self.env, self.policy, self._validation).cost.mean()) / self.env.cost_unit
         validated = (len(self.history) + 1) * self._validation.episodes * self.env.horizon
         row = {"steps": steps, "simulated_steps": steps + validated, "seconds": self._seconds,
                "training_cost": training_cost, "validation_cost": cost}  # fmt: skip
