@@ -115,7 +115,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Play the fixed test scenarios; print mean cost, standard error, tail, cost parts and fill rate."""
-    changes = {} if warm_up is None else {"warm_up": warm_up}
+    changes: dict[str, Any] = {} if warm_up is None else {"warm_up": warm_up}
     if heuristic is not None and policy is None:
         chain = make(env, **changes)
         controller = heuristics.load(chain, heuristic)

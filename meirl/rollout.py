@@ -67,9 +67,9 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
     What happens before the environment's ``warm_up`` is over does not count.
 
     Returns:
-        A table with the columns ``cost`` and its parts (in units of ``env.cost_unit``), ``fill_rate`` (share of demand met
-        at once from stock on hand), ``fill_rate_same_period``, ``lost``, ``forgotten``, ``on_hand``, ``backlog`` (mean
-        units), ``bullwhip`` (variance of the upstream node's orders over that of demand) and
+        A table with the columns ``cost`` and its parts (in units of `Env.cost_unit`), ``fill_rate`` (share of demand
+        met at once from stock on hand), ``fill_rate_same_period``, ``lost``, ``forgotten``, ``on_hand``, ``backlog``
+        (mean units), ``bullwhip`` (variance of the upstream node's orders over that of demand) and
         ``published_service_level`` (the study's measure, kept for comparison).
 
     >>> import meirl

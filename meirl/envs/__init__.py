@@ -12,9 +12,9 @@ from .meis import MeisEnv, MeisParameters, MeisState
 from .scenario import Exogenous, Scenario
 
 __all__ = [
-    "CHAINS", "CONTROLS", "NAMES", "OBSERVATION_SETS", "Costs", "DivergentEnv", "DivergentParameters", "DivergentState", "Env",
-    "Exogenous", "Flows", "MeisEnv", "MeisParameters", "MeisState", "Observation", "ObservationSet", "Parameters",
-    "Scenario", "Transition", "make",
+    "CHAINS", "CONTROLS", "NAMES", "OBSERVATION_SETS", "Costs", "DivergentEnv", "DivergentParameters", "DivergentState",
+    "Env", "Exogenous", "Flows", "MeisEnv", "MeisParameters", "MeisState", "Observation", "ObservationSet",
+    "Parameters", "Scenario", "Transition", "make",
 ]  # fmt: skip
 
 CHAINS: dict[str, tuple[type[Env], type[Parameters]]] = {

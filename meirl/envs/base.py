@@ -216,7 +216,7 @@ class Env(ABC):
         return self.tensor(np.stack(columns, 1) if columns else np.empty((len(now), 0)))
 
     def calendar(self, period: int, episodes: int) -> Feature:
-        """What the date says, `SEASON` (if there is one) and `CLOCK` (unless the task is endless), ``(episodes, 0 .. 4)``.
+        """What the date says, `SEASON` if there is one, `CLOCK` unless the task is endless, ``(episodes, 0 to 4)``.
 
         Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``.
         """

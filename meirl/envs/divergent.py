@@ -54,7 +54,7 @@ class DivergentParameters(Parameters):
     receives: Literal["before shipping", "after shipping"] = Field(
         "before shipping", description="whether what arrives at the warehouse can be shipped in the same period"
     )
-    unshipped: Literal["waits", "vanishes"] = Field("waits", description="what becomes of orders the warehouse is short of")
+    unshipped: Literal["waits", "vanishes"] = Field("waits", description="what becomes of orders that are not shipped")
     supplier_capacity: Capacity | None = Field(None, description="what the supplier ships a period; null: unlimited")
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""Rules of the divergent chain: base stock and its echelon form, fair shares, bank and switch."""
+"""Rules of the divergent chain: base stock in its forms, balanced echelons, fair shares, bank and switch."""
 
 import math
 from functools import partial
@@ -45,7 +45,27 @@ def _limits(env: DivergentEnv) -> tuple[torch.Tensor, torch.Tensor]:
     return env.tensor(shelf), env.tensor(per_node(0, p.max_backorder, retailers)[1:])
 
 
-Position = Literal["misread", "on hand", "with outstanding", "without outstanding", "echelon"]
+def supply(observation: Observation, shipments: int) -> torch.Tensor:
+    """What the warehouse has to ship from, all of its next so many shipments together, ``(batch, 1)`` units."""
+    env, state = _divergent(observation), observation.state
+    slots = shipments - 1 + (env.parameters.receives == "before shipping")
+    return state.on_hand[:, :1] + state.in_transit[:, :slots, :1].sum(1)
+
+
+def shipping(observation: Observation) -> torch.Tensor:
+    """What the warehouse ships now of the orders that it has already, its capacity aside, ``(batch, R)`` units."""
+    env, state = _divergent(observation), observation.state
+    if env.parameters.ships == "at once":  # there are none: what is left of them, a new order replaces
+        return torch.zeros_like(state.backorder)
+    net = state.on_hand[:, 1:] + state.in_transit[:, 0, 1:] - state.backorder
+    return env.ration(state.outstanding[:, 1:], supply(observation, 1)[:, 0], net)
+
+
+def _divergent(observation: Observation) -> DivergentEnv:
+    return observation.env  # type: ignore[return-value]
+
+
+Position = Literal["misread", "on hand", "with outstanding", "without outstanding", "echelon", "open", "open echelon"]
 
 
 def _position(observation: Observation, kind: Position) -> torch.Tensor:
@@ -57,7 +77,10 @@ def _position(observation: Observation, kind: Position) -> torch.Tensor:
         return ((on_hand / shelf).clamp(-1, 1) + 1) * shelf / 2
     if kind == "on hand":
         return on_hand
-    return inventory_position(observation, kind == "with outstanding", kind == "echelon")
+    position = inventory_position(observation, kind == "with outstanding", kind.endswith("echelon"))
+    if kind.startswith("open"):
+        position[:, 1:] += shipping(observation)
+    return position
 
 
 def _base_stock(observation: Observation, levels: torch.Tensor, position: Position) -> torch.Tensor:
@@ -77,8 +100,53 @@ def base_stock(name: str, about: str, position: Position) -> Rule:
 
     ``order = max(0, level - position)``, equation :eq:`eq-base-stock` of the book.
     """
-    box = partial(_base_stock_box, echelon=position == "echelon")
+    box = partial(_base_stock_box, echelon=position.endswith("echelon"))
     return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position), textbook=True)
+
+
+def _capped(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Base stock in which no retailer orders more than a cap in a period.
+
+    Source: Xin (2021), Understanding the performance of capped base-stock policies in lost-sales inventory models.
+    """
+    levels, cap = levels.split([levels.shape[1] - 1, 1], 1)
+    wanted = (levels - _position(observation, "open")).clamp(min=0)
+    return observation.env.action(torch.cat([wanted[:, :1], torch.minimum(wanted[:, 1:], cap)], 1))
+
+
+def _capped_box(env: DivergentEnv) -> Box:
+    return _base_stock_box(env, echelon=False) | {"largest order": Range(0, env.parameters.order_cap, 0)}
+
+
+def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Echelon base stock that keeps the retailers' positions level, equation :eq:`eq-balanced` of the book.
+
+    They order up to a common height: their level, or, where that is more than the warehouse can ship next, as high as
+    this reaches if it is poured onto the lowest positions, like water.
+
+    Source: the balance that Eppen & Schrage (1981) assume and Federgruen & Zipkin (1984) prove nearly optimal.
+    """
+    env, (warehouse, retailer) = _divergent(observation), levels.split(1, dim=1)
+    position = _position(observation, "open echelon")
+    direct = env.parameters.demand.mean * env.parameters.demand.direct
+    promised = shipping(observation).sum(1, keepdim=True)
+    water = supply(observation, 1 if env.parameters.ships == "at once" else 2)
+    water = (water - promised - direct).clamp(min=0)
+    ground = position[:, 1:].sort(1).values.cumsum(1)
+    count = torch.arange(1, env.retailers + 1, device=env.device)
+    # The k lowest alone would hold the water at this height; with too few of them it stands too high.
+    height = torch.minimum(((water + ground) / count).amin(1, keepdim=True), retailer)
+    wanted = torch.cat([warehouse - position[:, :1], height - position[:, 1:]], 1)
+    return env.action(wanted.clamp(min=0))
+
+
+def _balanced_box(env: DivergentEnv) -> Box:
+    demand = env.parameters.demand
+    chain = demand.mean * (env.retailers + demand.direct)
+    return {
+        "level, warehouse": Range(0, WAREHOUSE_PERIODS * chain),
+        "level, retailer": Range(0, RETAILER_PERIODS * demand.mean),
+    }
 
 
 def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> torch.Tensor:
@@ -122,7 +190,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
     2. to the best-off one: a bank to live off later, never more than it can still use before the end;
     3. to the others: what is left. A full bank so lifts the next retailer off its cap, which makes it part of 1.
     """
-    env: DivergentEnv = observation.env  # type: ignore[assignment]
+    env = _divergent(observation)
     state, cap = observation.state, env.parameters.order_cap
     safety, margin, bank, pace = levels.expand(len(state.on_hand), -1).split(1, dim=1)
     waiting = state.outstanding[:, 1:].sum(1, keepdim=True)
@@ -156,7 +224,11 @@ def _bank_and_switch_box(env: DivergentEnv) -> Box:
 RULES = (
     base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),
     base_stock("echelon-base-stock", "Base stock; the warehouse counts everything downstream.", "echelon"),
+    base_stock("base-stock-open-orders", "Base stock; orders that ship now count.", "open"),
+    base_stock("echelon-base-stock-open-orders", "Its echelon form.", "open echelon"),
     base_stock("base-stock-misread", "Base stock on a misread state, as published: it never orders.", "misread"),
+    Rule("capped-base-stock", DivergentEnv, "Base stock; retailers' orders have a cap.", _capped_box, _capped),
+    Rule("balanced-echelon", DivergentEnv, "Echelon base stock that keeps retailers level.", _balanced_box, _balanced),
     _fair_shares_rule("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
     _fair_shares_rule("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
     _fair_shares_rule("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
