@@ -100,7 +100,7 @@ def base_stock(name: str, about: str, position: Position) -> Rule:
 
     ``order = max(0, level - position)``, equation :eq:`eq-base-stock` of the book.
     """
-    box = partial(_base_stock_box, echelon=position.endswith("echelon"))
+    box = _covering_box if position.startswith("open") else partial(_base_stock_box, echelon=position == "echelon")
     return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position), textbook=True)
 
 
@@ -114,8 +114,17 @@ def _capped(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     return observation.env.action(torch.cat([wanted[:, :1], torch.minimum(wanted[:, 1:], cap)], 1))
 
 
+def _covering_box(env: DivergentEnv, *retailers: str) -> Box:
+    """Levels up to twice the demand that an order has to cover: far above, a rule's other numbers decide alone."""
+    demand = env.parameters.demand
+    chain = demand.mean * (env.retailers + demand.direct)
+    level = Range(0, 2 * (env.parameters.lead_time.high + 2) * demand.mean)
+    each = retailers or env.node_names[1:]
+    return {"level, warehouse": Range(0, WAREHOUSE_PERIODS * chain)} | {f"level, {name}": level for name in each}
+
+
 def _capped_box(env: DivergentEnv) -> Box:
-    return _base_stock_box(env, echelon=False) | {"largest order": Range(0, env.parameters.order_cap, 0)}
+    return _covering_box(env) | {"largest order": Range(0, env.parameters.order_cap, 0)}
 
 
 def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
@@ -141,12 +150,7 @@ def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
 
 
 def _balanced_box(env: DivergentEnv) -> Box:
-    demand = env.parameters.demand
-    chain = demand.mean * (env.retailers + demand.direct)
-    return {
-        "level, warehouse": Range(0, WAREHOUSE_PERIODS * chain),
-        "level, retailer": Range(0, RETAILER_PERIODS * demand.mean),
-    }
+    return _covering_box(env, "retailer")
 
 
 def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> torch.Tensor:
