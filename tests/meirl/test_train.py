@@ -303,3 +303,21 @@ def test_a_run_that_is_older_than_a_key_has_its_default(finished):
         find_learner(saved["algo"]).train(
             env, today.model_copy(update={"anneal": False}), saved["seed"], finished, resume=True, progress=False
         )
+
+
+def test_a_run_that_is_older_than_a_parameter_has_its_default(tmp_path):
+    """Checkpoints of version 1.0 know neither warm-up nor rationing by name."""
+    env, config = meirl.make("divergent-stationary"), small("ppo", steps=1)
+    train("ppo", env, config, out=tmp_path)
+    checkpoint = tmp_path / "checkpoint.pt"
+    saved = load_checkpoint(checkpoint)
+    parameters = json.loads(saved["parameters"])
+    for younger in ("warm_up", "endless", "cost_per", "ships", "receives", "unshipped", "rationing"):
+        del parameters[younger]
+    parameters["serve_largest_first"] = False
+    torch.save({**saved, "parameters": json.dumps(parameters)}, checkpoint)
+    train("ppo", env, config, out=tmp_path, resume=True)
+    parameters["serve_largest_first"] = True
+    torch.save({**saved, "parameters": json.dumps(parameters)}, checkpoint)
+    with pytest.raises(ValueError, match="its parameters differs"):
+        train("ppo", env, config, out=tmp_path, resume=True)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import meirl
 from meirl import heuristics
 from meirl.__main__ import app
-from meirl.envs import NAMES
+from meirl.envs import CONTROLS, NAMES
 from meirl.heuristics import RULES, Range, tuning
 from meirl.heuristics.divergent import base_stock
 
@@ -151,7 +151,7 @@ def test_evaluate_prints_what_is_promised():
     assert "cost, shortage" in table
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *CONTROLS])
 def test_committed_files_have_their_provenance(name):
     env = meirl.make(name)
     files = sorted(heuristics.levels_file(env, "any").parent.glob("*.yaml"))
