@@ -186,7 +186,7 @@ def demand_distribution(demand: Demand) -> Array:
         raise ValueError("only Poisson demand has a known distribution here: no season, no shock, no normal noise")
     rates = demand.mean + np.arange(-spread, spread + 1)
     units = np.arange(stats.poisson.isf(TAIL, rates[-1]) + 1)
-    return stats.poisson.pmf(units, rates[:, None]).mean(0)
+    return np.mean(stats.poisson.pmf(units, rates[:, None]), axis=0)
 
 
 def balance_bound(env: DivergentEnv) -> float:

@@ -93,9 +93,10 @@ def test_what_arrives_can_be_shipped_in_the_same_period_or_not(receives, expecte
 def test_stock_that_arrives_after_shipping_is_cut_at_the_shelf_then():
     env = chain(receives="after shipping", max_inventory={"warehouse": 10, "retailer": 10})
     state = start(env, on_hand=[10, 0, 0], outstanding=[0, 6, 0])
-    state.in_transit[0, 0, 0] = 5
-    after, *_ = env.step(state, tensor([0, 0, 0]), nature([0, 0]))
-    assert after.on_hand[0, 0] == 9
+    for arrives, left in ((5, 9), (9, 10)):
+        state.in_transit[0, 0, 0] = arrives
+        after, *_ = env.step(state, tensor([0, 0, 0]), nature([0, 0]))
+        assert after.on_hand[0, 0] == left
 
 
 @pytest.mark.parametrize("ships", ["at once", "next period"])
@@ -323,6 +324,8 @@ def test_balanced_echelons_know_what_can_be_shipped_and_when():
     got = orders(env, "balanced-echelon", [500, 50], state)[1:]
     assert sum(got) == pytest.approx(6 + 2 + 5 - 4)
     assert 3 + got[0] == pytest.approx(1 + got[1])
+    busy = chain(retailers=2, lead_time={"low": 1, "high": 3}, demand={"mean": 8, "direct": 0.5})
+    assert sum(orders(busy, "balanced-echelon", [500, 50], state)[1:]) == pytest.approx(9 - 4)  # its own customers' mean
 
 
 @given(ground=st.lists(st.floats(-50, 50), min_size=1, max_size=6), water=st.floats(0, 200), level=st.floats(-20, 60))

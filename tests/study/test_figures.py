@@ -108,6 +108,7 @@ def made() -> dict[str, list[tuple]]:
         "hindsight": [(bounds, UNITS)],
         "intervals": [(wide, "difference [%]")],
         "ladder": [(estimates(["as published", "tuned"]), "10,000s", REFERENCE), (estimates(["a"]), "10,000s")],
+        "optimality": [({"a": estimates(["rule", "PPO"]) - 298, "b": estimates(["PPO"])}, {"a": {"PPO": 2.0}})],
         "learning_curves": [(pd.concat([history(seed=0), history(seed=1)]), "10,000s", REFERENCE)],
         "ordering": [(seen(), np.linspace(5, 20, 30), {0: "warehouse", 1: "retailer 1"})],
         "same_luck": [({"common": cloud, "independent": cloud[:, ::-1]}, "units")],

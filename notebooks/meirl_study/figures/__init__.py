@@ -11,12 +11,13 @@ from .evidence import (
 from .policies import (
     cost_surface, curves, duel, ladder, learning_curves, ordering, searches, shared_luck, surrogate, training, workers,
 )  # fmt: skip
+from .known import optimality
 from .verdict import effort, frontier, opponents
 from .problem import chain, episode, same_luck, stressors, wrong_choice
 
 __all__ = [
     "chain", "cost_parts", "cost_surface", "curves", "duel", "effort", "episode", "equal_effort", "evidence",
-    "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "learning_curves", "opponents", "ordering",
-    "same_luck", "searches", "seed_spread", "services", "shared_luck", "stressors", "surrogate", "sweep", "tails",
-    "training", "workers", "wrong_choice",
+    "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "learning_curves", "opponents", "optimality",
+    "ordering", "same_luck", "searches", "seed_spread", "services", "shared_luck", "stressors", "surrogate", "sweep",
+    "tails", "training", "workers", "wrong_choice",
 ]  # fmt: skip

@@ -1,0 +1,93 @@
+"""The chapter of known answers: gaps on made costs, and the evidence for the simulator in small."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import meirl
+from meirl_study import answers
+from meirl_study.chapter import setup
+
+TRACES = Path(__file__).parents[1] / "traces"
+OPTIMA = {"lost-sales": 4.0, "two-echelon": 40.0}
+
+
+def made(mean, spread=0.01, seeds=3, episodes=50):
+    return np.random.default_rng(0).normal(mean, spread * mean, (seeds, episodes))
+
+
+def test_a_chapter_of_controls_plays_their_rules():
+    chapter = answers.controls(setup("quick", 3, "cpu"))
+    assert tuple(chapter.envs) == meirl.CONTROLS
+    assert (chapter.seed, chapter.quick) == (3, True)
+    assert f"{4.7285:{chapter.forms['lost-sales']}}" == "4.729"
+    table = chapter.play("two-echelon")
+    assert len(table) == chapter.episodes
+    assert table["cost"].mean() == pytest.approx(answers.optimum(chapter.envs["two-echelon"]), rel=0.03)
+
+
+def test_the_optimum_of_every_control():
+    found = {name: answers.optimum(meirl.make(name)) for name in meirl.CONTROLS}
+    assert found == pytest.approx(
+        {"lost-sales": 4.7285, "two-echelon": 42.2548, "kunnumkal-topaloglu": 3260.7}, rel=1e-5
+    )
+
+
+def test_gaps_are_percent_above_the_optimum():
+    table = answers.gaps({("lost-sales", "PPO 1×"): made(5.0), ("two-echelon", "rule"): np.full((1, 4), 44.0)}, OPTIMA)
+    ppo, rule = (table.loc[key] for key in table.index)
+    assert ppo["value"] == pytest.approx(25, abs=0.5)
+    assert ppo["low"] < ppo["value"] < ppo["high"] < ppo["value"] + 2
+    assert (rule["cost"], rule["value"], rule["low"], rule["high"]) == (44, *[pytest.approx(10)] * 3)
+
+
+def test_who_is_below_the_optimum_by_more_than_luck_is_named():
+    costs = {
+        ("lost-sales", "PPO 1×"): made(3.9),
+        ("lost-sales", "A3C 1×"): made(3.999, spread=0.2),
+        ("two-echelon", "rule"): made(40.1),
+    }
+    assert answers.impossible(costs, OPTIMA) == ["PPO 1× on lost-sales"]
+
+
+def test_who_misses_the_mark_is_named():
+    costs = {
+        ("lost-sales", "designed rule"): made(4.2, 1e-4),
+        ("lost-sales", "textbook rule"): made(9.0, 1e-4),
+        ("lost-sales", "PPO 10×"): made(4.05, 1e-4),
+        ("two-echelon", "A3C 1×"): made(43.0, 1e-4),
+        ("two-echelon", "pathwise"): made(60.0, 1e-4),
+    }
+    table = answers.gaps(costs, OPTIMA)
+    assert answers.missed(table, quick=False) == [
+        "designed rule on lost-sales: 5.0 % above the optimum, not within 1.5 %",
+        "A3C 1× on two-echelon: 7.5 % above the optimum, not within 4 %",
+        "pathwise on two-echelon: 50.0 % above the optimum, not within 1 %",
+    ]
+    assert answers.missed(table, quick=True) == [
+        "designed rule on lost-sales: 5.0 % above the optimum, not within 1.5 %",
+        "pathwise on two-echelon: 50.0 % above the optimum, not within 40 %",
+    ]
+
+
+def test_policies_with_an_exact_cost_cost_it():
+    table = answers.exact(60)
+    assert len(table) == 7
+    assert (table["difference"].abs() < 4).all()
+    assert table["simulated"].to_numpy() == pytest.approx(table["exact"].to_numpy(), rel=0.03)
+
+
+def test_traces_are_counted_and_a_missing_one_is_named(tmp_path):
+    table = answers.traces(TRACES)
+    assert table["traces"].sum() * 2 == 32
+    assert table["largest error"].max() < 1e-6
+    assert table["periods"].tolist() == [2000, 2000, 1460, 1460]
+    with pytest.raises(ValueError, match="no trace of divergent-stationary"):
+        answers.traces(tmp_path)
+
+
+def test_intervals_cover_the_exact_cost_as_often_as_they_say():
+    found = answers.coverage(200, 50)
+    assert found["low"] <= 0.95 <= found["high"]
+    assert found["low"] < found["share"] < found["high"]
