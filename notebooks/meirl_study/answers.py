@@ -30,7 +30,17 @@ PASS = {
     "kunnumkal-topaloglu": {"PPO": 2.0, "A3C": 2.0, "rule": 0.5},
 }
 """Percent above the optimum within which a learner, or the rule designed for the chain, has to end; set beforehand."""
-QUICK = 40.0  # percent within which a quick run, a fortieth of the budget, has to be: it learns, and nothing is broken
+QUICK = {"lost-sales": 25.0, "two-echelon": 400.0, "kunnumkal-topaloglu": 100.0}
+"""Percent within which a quick run has to end, at a fraction of the budget: it learns, and nothing is broken."""
+EPISODES = {"quick": 200, "full": 5_000}
+"""Test episodes of every policy, by profile: shorter ones than the study's, and smaller differences."""
+SHORTER = {
+    "steps": 150_000, "environments": 32, "copies": 4, "segment": 50, "minibatch": 400, "evaluations": 3,
+    "validation_episodes": 32,
+}  # fmt: skip
+"""What the quick profile changes in the presets of PPO; A3C has no minibatch."""
+IMITATING = {"steps": 60_000, "environments": 16, "imitation": 4, "evaluations": 2, "validation_episodes": 32}
+"""What it changes in that of the pathwise learner."""
 ALMOST_SURE = 0.999  # confidence of the check that nothing is below the optimum: it looks at many policies
 FORMS = {"lost-sales": ".3f", "two-echelon": ".2f", "kunnumkal-topaloglu": ",.0f"}
 SERIAL = ((5, 38), (10, 19))  # mean demand and backorder cost of the serial chains
@@ -39,12 +49,24 @@ SHORT = 100  # periods of an episode of `coverage`, which needs many: a warm-up,
 
 @dataclass(frozen=True)
 class Controls(Chapter):
-    """A chapter's set-up with the controls for environments."""
+    """A chapter's set-up with controls for environments."""
+
+    names: tuple[str, ...] = CONTROLS
+
+    @property
+    def episodes(self) -> int:
+        """Test episodes of every policy."""
+        return EPISODES[self.profile]
+
+    @property
+    def seeds(self) -> range:
+        """Training seeds of every learner; one of each in the quick profile."""
+        return super().seeds[:1] if self.quick else super().seeds
 
     @cached_property
     def envs(self) -> dict[str, Env]:
-        """Every control by name, on the chapter's device."""
-        return {name: make(name, device=self.device) for name in CONTROLS}
+        """The controls by name, on the chapter's device."""
+        return {name: make(name, device=self.device) for name in self.names}
 
     @cached_property
     def forms(self) -> dict[str, str]:
@@ -52,9 +74,18 @@ class Controls(Chapter):
         return FORMS
 
 
-def controls(chapter: Chapter) -> Controls:
-    """The same set-up, for the controls."""
-    return Controls(chapter.profile, chapter.seed, chapter.device)
+    def learnt(self, algo: str) -> pd.DataFrame:
+        """Train a learner on the controls, and test it: the table of `meirl_study.study.run`."""
+        changes: dict[str, Any] = {}
+        if self.quick:
+            changes = SHORTER if algo == "ppo" else {k: v for k, v in SHORTER.items() if k != "minibatch"}
+            changes = IMITATING if algo == "pathwise" else changes
+        return self.study(envs=self.names, algos=[algo], changes=changes)
+
+
+def controls(chapter: Chapter, *names: str) -> Controls:
+    """The same set-up for controls, all if none is named."""
+    return Controls(chapter.profile, chapter.seed, chapter.device, names or CONTROLS)
 
 
 def optimum(env: Env) -> float:
@@ -104,7 +135,7 @@ def missed(table: pd.DataFrame, quick: bool) -> list[str]:
         value, kind = float(table["value"][name, policy]), "rule" if policy == "designed rule" else policy.split()[0]
         limit = PASS[name].get(kind, np.inf)
         if quick and kind != "rule":
-            limit = max(limit, QUICK)
+            limit = max(limit, QUICK[name])
         if value > limit:
             found.append(f"{policy} on {name}: {value:.1f} % above the optimum, not within {limit:g} %")
     return found
