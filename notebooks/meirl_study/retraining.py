@@ -157,12 +157,11 @@ def shown(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
 def every_seed(runs: pd.DataFrame, form: str) -> pd.DataFrame:
     """The runs of `trained_again` of one environment for reading; ``form`` is that of the cost."""
     text = {}
-    for weights, name in WEIGHTS.items():
-        fills = runs[f"{weights} fill"].map("{:.1%}".format)
-        text[f"{name}: cost"] = runs[weights].map(f"{{:{form}}}".format)
-        text[f"{name}: fill rate"] = fills
+    for weights in WEIGHTS:
+        text[f"{weights} weights: cost"] = runs[weights].map(f"{{:{form}}}".format)
+        text[f"{weights} weights: fill rate"] = runs[f"{weights} fill"].map("{:.1%}".format)
     table = pd.DataFrame({**text, "steps": runs["steps"].map("{:,}".format), "minutes": runs["minutes"].round(1)})
-    return table.set_index("seed " + runs["seed"].astype(str))
+    return table.set_axis([f"seed {seed}" for seed in runs["seed"]])
 
 
 def answer(table: pd.DataFrame, form: str) -> str:

@@ -57,11 +57,12 @@ def short():
 def test_what_the_last_weights_made_is_kept_until_the_run_changes(run, monkeypatch):
     monkeypatch.setattr(retraining, "load_policy", lambda folder: (load_policy(folder)[0], short()))
     first = retraining.last(run, 3)
-    monkeypatch.setattr(retraining, "rollout", lambda *_: pd.DataFrame({"cost": [1.0, 2.0]}))
+    monkeypatch.setattr(retraining, "rollout", lambda *_: pd.DataFrame({"cost": [1.0, 2.0, 3.0]}))
     np.testing.assert_allclose(retraining.last(run, 3)["cost"], first["cost"])
-    assert retraining.last(run, 2)["cost"].tolist() == [1, 2]  # another number of episodes
     (run / "checkpoint.pt").touch()
-    assert retraining.last(run, 3)["cost"].tolist() == [1, 2]
+    assert retraining.last(run, 3)["cost"].tolist() == [1, 2, 3]
+    monkeypatch.setattr(retraining, "rollout", lambda *_: pd.DataFrame({"cost": [1.0, 2.0]}))
+    assert retraining.last(run, 2)["cost"].tolist() == [1, 2]  # another number of episodes
 
 
 def test_every_run_has_the_cost_of_both_weights(monkeypatch):

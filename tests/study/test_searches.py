@@ -1,5 +1,7 @@
 """The searches for the rules' levels: made once, kept, read again; the best of several seeds is what is committed."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
@@ -124,8 +126,15 @@ def test_a_curve_is_the_cost_of_the_best_so_far_against_the_steps_simulated(todo
     for row, levels in ((0, history[list(found.levels)].iloc[0]), (-1, list(found.levels.values()))):
         policy = RULES[RULE].policy(env, torch.tensor(list(levels)))
         assert curve["cost"].iloc[row] == pytest.approx(meirl.rollout(env, policy, scenario)["cost"].mean(), rel=1e-5)
-    few = searches.curve(env, todo[0], root, scenario, points=2)
-    assert few["simulated_steps"].tolist() == [steps[0], steps[2], steps[3]]
+
+
+def test_a_curve_shows_few_generations_evenly_on_a_scale_of_factors(todo, root, env, tmp_path):
+    folder = todo[0].folder(tmp_path)
+    shutil.copytree(todo[0].folder(root), folder)
+    history = pd.read_csv(folder / "history.csv").iloc[[0, 0, 1, 1, 2]]
+    history.assign(simulated_steps=[1, 2, 40, 500, 1000]).to_csv(folder / "history.csv", index=False)
+    curve = searches.curve(env, todo[0], tmp_path, env.sample(1, 9), points=3)
+    assert curve["simulated_steps"].tolist()[:-1] == [1, 40, 1000]  # 32 is halfway from 1 to 1,000, by factors
 
 
 def test_every_search_of_the_study_is_listed_for_every_seed():

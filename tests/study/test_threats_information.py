@@ -1,5 +1,6 @@
 """Facts withheld: a blindfold hides its own fact and nothing else, and costs those who used it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,3 +85,11 @@ def test_a_blind_search_is_made_once_and_without_the_fact(tmp_path, monkeypatch)
     env = meirl.make("meis-stationary")
     seen = observed(env)
     assert torch.equal(policy(seen), load(env, "constant-order")(seen))
+
+
+def test_agents_are_compared_with_every_rule_on_the_same_episodes():
+    agents = np.array([[10.0, 20, 30], [12.0, 22, 32]])
+    table = information.against(agents, {"one": np.array([10.0, 20, 30]), "other": np.array([20.0, 40, 60])}, 200)
+    assert table["value"].tolist() == pytest.approx([5, -47.5])
+    assert table.loc["one", "low"] < 5 < table.loc["one", "high"]
+    assert table.loc["other", "high"] < 0

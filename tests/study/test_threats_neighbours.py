@@ -98,3 +98,10 @@ def test_a_whole_neighbour_runs(tmp_path):
     results = study.run(todo, tmp_path, jobs=1, episodes=3, progress=False)
     table = neighbours.compare(near, found, results, SHORT, 3)
     assert np.isfinite(table.drop(columns="best form").to_numpy(float)).all()
+
+
+def test_designed_forms_are_neither_textbook_nor_published():
+    assert neighbours.designed_forms("meis")[0] == "s-S-cover"
+    assert not {"s-S", "s-S-backlog", "constant-order"} & set(neighbours.designed_forms("meis"))
+    assert "bank-and-switch" in neighbours.designed_forms("divergent")
+    assert not {"base-stock", "base-stock-misread"} & set(neighbours.designed_forms("divergent"))

@@ -131,3 +131,21 @@ def test_the_diagonal_mixes_chains_into_the_difference_of_algorithms():
 @pytest.mark.parametrize(("ends", "cheaper"), [((1, 2), "PPO"), ((-2, -1), "A3C"), ((-1, 1), "undecided")])
 def test_who_is_cheaper_follows_from_the_interval(ends, cheaper):
     assert verdicts.sides(pd.Series(dict(zip(("low", "high"), ends, strict=True)))) == cheaper
+
+
+def test_tail_and_service_contradict_the_cost_only_by_clear_intervals():
+    index = pd.MultiIndex.from_product([["x"], ["PPO 1×", "A3C 1×", "PPO 10×"]])
+    table = pd.DataFrame(
+        {"low": [1, -3, 1], "high": [2, -2, 2], "tail_low": [-3, -2, -1], "tail_high": [-1, -1, 1],
+         "fill_low": [1, -2, -3], "fill_high": [2, -1, 3]}, index,
+    )  # fmt: skip
+    assert verdicts.disagreements(table) == "PPO 1× on x (tail, service), A3C 1× on x (service)"
+    assert verdicts.disagreements(table[2:]) == "none"
+
+
+def test_verdicts_that_change_with_the_budget():
+    words = ["dearer", "cheaper", "undecided", "undecided"]
+    index = pd.MultiIndex.from_product([["x", "y"], ["PPO 1×", "PPO 10×"]])
+    compared = pd.DataFrame({"verdict": words}, index)
+    assert verdicts.changed(compared, [("PPO 1×", "PPO 10×")]) == "PPO on x (dearer, then cheaper)"
+    assert verdicts.changed(compared.loc[["y"]], [("PPO 1×", "PPO 10×")]) == "none"

@@ -14,7 +14,7 @@ from joblib import Memory
 
 from meirl.envs import Env, Scenario, make
 from meirl.evaluation import estimate
-from meirl.heuristics import RULES, read_levels
+from meirl.heuristics import RULES, levels_file, read_levels
 from meirl.learn import Run, ppo, preset
 from meirl.rollout import Policy, rollout
 
@@ -38,10 +38,11 @@ def candidates(env: Env, todo: Sequence[searches.SearchTask], root: Path) -> lis
         root: folder of the runs.
 
     Returns:
-        Policies without duplicates, the committed levels first.
+        Policies without duplicates, the committed levels, if there are any, first.
     """
-    rule = todo[0].rule
-    rows = [list(read_levels(env, rule).levels.values())]
+    rule, rows = todo[0].rule, []
+    if levels_file(env, rule).exists():
+        rows.append(list(read_levels(env, rule).levels.values()))
     for task in todo:
         levels = searches.found(task, root).levels
         history = pd.read_csv(task.folder(root) / "history.csv")[list(levels)]

@@ -89,6 +89,25 @@ def worth(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def against(agents: np.ndarray, rules: Mapping[str, np.ndarray], resamples: int = 2_000) -> pd.DataFrame:
+    """What agents cost more than each of some rules that played the same episodes.
+
+    Args:
+        agents: costs, ``(seeds, episodes)``.
+        rules: costs by name, ``(episodes,)``.
+        resamples: of the bootstrap.
+
+    Returns:
+        Index: name. Extra cost in percent of the rule's, ``value``, with its interval ``low`` and ``high`` over
+        training seeds and episodes.
+    """
+    rows = {}
+    for name, cost in rules.items():
+        low, high = bootstrap(_extra, agents, cost[None], resamples=resamples)
+        rows[name] = {"value": _extra(agents, cost[None]), "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def _costs(env: Env, policies: Sequence[Policy], scenario: Scenario) -> np.ndarray:
     """``(seeds, episodes)``."""
     return np.stack([rollout(env, policy, scenario)["cost"].to_numpy() for policy in policies])

@@ -68,6 +68,12 @@ class Neighbour(NamedTuple):
         return changed
 
 
+def designed_forms(chain: str) -> list[str]:
+    """Names of the rules that were designed for a chain: no textbook has them, and the study did not publish them."""
+    own = [rule for rule in RULES.values() if getattr(rule.kind, "chain", None) == chain and not rule.textbook]
+    return [rule.name for rule in own if rule.name != "base-stock-misread"]
+
+
 def rules_of(
     neighbours: Sequence[Neighbour], options: Mapping[str, Any], same: Mapping[str, Any], root: Path, jobs: int = -1
 ) -> list[dict[str, Search]]:

@@ -190,6 +190,46 @@ def lone_outlier(mean: float, std: float, episodes: int) -> tuple[float, float]:
     return others + distance, others
 
 
+def disagreements(beside: pd.DataFrame) -> str:
+    """Where the tail or the service of an agent contradicts its cost, each by an interval without zero.
+
+    Args:
+        beside: of `meirl_study.comparison.beside_cost`.
+
+    Returns:
+        A list for the text, such as ``PPO 1× on meis-stationary (tail, service)``, or ``none``.
+    """
+    better = {  # 1: better than the rule, -1: worse, 0: undecided
+        what: np.where(beside[f"{prefix}high"] < 0, sign, np.where(beside[f"{prefix}low"] > 0, -sign, 0))
+        for what, prefix, sign in (("cost", "", 1), ("tail", "tail_", 1), ("service", "fill_", -1))
+    }
+    found = []
+    for i, (name, agent) in enumerate(beside.index):
+        against = [what for what in ("tail", "service") if better[what][i] * better["cost"][i] < 0]
+        if against:
+            found.append(f"{agent} on {name} ({', '.join(against)})")
+    return ", ".join(found) or "none"
+
+
+def changed(compared: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> str:
+    """Where the verdict on an agent is another one at another budget.
+
+    Args:
+        compared: of `meirl_study.comparison.against`.
+        pairs: an agent's names at the two budgets.
+
+    Returns:
+        A list for the text, such as ``PPO on meis-stationary (dearer, then cheaper)``, or ``none``.
+    """
+    found = []
+    for short, long in pairs:
+        for name in compared.index.unique(0):
+            one, other = (compared.loc[(name, agent), "verdict"] for agent in (short, long))
+            if one != other:
+                found.append(f"{short.split()[0]} on {name} ({one}, then {other})")
+    return ", ".join(found) or "none"
+
+
 def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
     """The difference between algorithms as a design with two of four cells has it, and as all four have it.
 
