@@ -110,9 +110,13 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
 
 
 def evidence(root: Path) -> tuple[str, bytes, str]:
-    """The table (Markdown), the figure (PNG) and the result of every run (CSV) of the published first page."""
+    """The table (Markdown), the figure (PNG) and the result of every run (CSV) of the published first page.
+
+    They are the outputs of its cells with the tag ``evidence``.
+    """
     page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
-    shown = [output.data for cell in page.cells for output in cell.get("outputs", ()) if "data" in output]
+    tagged = [cell for cell in page.cells if "evidence" in cell.metadata.get("tags", ())]
+    shown = [output.data for cell in tagged for output in cell.get("outputs", ()) if "data" in output]
     (table,), (figure,), (runs,) = (
         [data[kind] for data in shown if kind in data] for kind in ("text/markdown", "image/png", "text/csv")
     )

@@ -106,7 +106,7 @@ def tune(
 @app.command()
 def evaluate(
     env: EnvName,
-    heuristic: Annotated[str | None, typer.Option(help="never-order, published, best, a rule or a YAML file")] = None,
+    heuristic: Annotated[str | None, typer.Option(help="published, best, textbook, a rule or a YAML file")] = None,
     policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="test episodes; default: all 1,000")] = None,
     warm_up: Annotated[

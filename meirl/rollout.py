@@ -37,7 +37,7 @@ class Totals(NamedTuple):
     on_hand: torch.Tensor  # (batch, N) unit-periods
     ordered_squared: torch.Tensor  # (batch, N)
     demand_squared: torch.Tensor  # (batch, R)
-    waiting_share: torch.Tensor  # (batch,): backlog over all expected demand so far, summed over periods
+    waiting_share: torch.Tensor  # (batch,): backlog over all expected demand so far, at most 1, summed over periods
 
     @property
     def cost(self) -> torch.Tensor:
@@ -52,7 +52,7 @@ def simulate(env: Env, policy: Policy, scenario: Scenario) -> Totals:
     for observation, (state, costs, flows) in play(env, policy, scenario):
         if observation.period < env.parameters.warm_up:
             continue
-        waiting = flows.backlog.sum(1) / (expected * (observation.period + 1))
+        waiting = (flows.backlog.sum(1) / (expected * (observation.period + 1))).clamp(max=1)
         now = [*costs, *flows, state.on_hand, flows.ordered.square(), flows.demand.square(), waiting]
         sums = now if sums is None else [a + b for a, b in zip(sums, now, strict=True)]
     assert sums is not None

@@ -233,12 +233,12 @@ class Env(ABC):
         return names, mean.repeat_interleave(len(nodes), 1)
 
     def news(self, observation: Observation) -> Feature:
-        """Recent demand less what the season led to expect, ``(batch, REMEMBERED * locations)`` in units of mean demand.
+        """Recent demand less what the season led to expect, ``(batch, REMEMBERED * locations)``, newest period first.
 
-        Newest period first. It stays above 0 while a shock is on, which nothing else shows.
+        In units of `REMEMBERED` periods of mean demand. It stays above 0 while a shock is on, which nothing else shows.
         """
         (names, expected), recent = self._recent, observation.state.recent_demand
-        return Feature(names, (recent / self.expected_demand).flatten(1) - expected[observation.period])
+        return Feature(names, ((recent / self.expected_demand).flatten(1) - expected[observation.period]) / REMEMBERED)
 
     def check_orders(self, orders: torch.Tensor) -> None:
         """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""

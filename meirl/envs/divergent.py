@@ -84,9 +84,7 @@ class DivergentState(NamedTuple):
     backorder: torch.Tensor  # (batch, R)
     in_transit: torch.Tensor  # (batch, 1 + longest lead time, N): slot k arrives k periods after the next receipt
     outstanding: torch.Tensor  # (batch, N): a retailer's order that the warehouse has not shipped; the warehouse's last
-    recent_demand: (
-        torch.Tensor
-    )  # (batch, REMEMBERED, R): newest first, the warehouse's own (if any) before the retailers'
+    recent_demand: torch.Tensor  # (batch, REMEMBERED, R or N): newest first; N if the warehouse has customers too
 
 
 class DivergentEnv(Env):

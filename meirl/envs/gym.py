@@ -75,11 +75,11 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play one period of every episode."""
         never = np.zeros(self.num_envs, bool)
-        # Learners bootstrap what is truncated: right, unless the end is in sight.
         if not self._same_step and self.is_over:
             return self.reset()[0], np.zeros(self.num_envs), never, never.copy(), {}
         seen, reward, played = self.play(actions)
         info, over = self._masked(played), np.full(self.num_envs, self.is_over)
+        # Learners bootstrap what is truncated: right, unless the end is in sight.
         terminated, truncated = (over, never) if self.chain.sees_end else (never, over)
         if self.is_over and self._same_step:
             info |= self._masked({"final_obs": seen, "final_info": self._masked(played)})

@@ -25,7 +25,7 @@ def find_rule(env: Env, name: str) -> Rule:
     """The rule of that name; ValueError if there is none for the environment's chain."""
     known = [known for known, rule in RULES.items() if isinstance(env, rule.kind)]
     if name not in known:
-        expected = f"published, best or one of {', '.join(known)}"
+        expected = f"published, best, textbook or one of {', '.join(known)}"
         raise ValueError(f"unknown heuristic {name!r} for {env.name}: expected {expected}")
     return RULES[name]
 

@@ -101,7 +101,7 @@ def base_stock(name: str, about: str, position: Position) -> Rule:
     ``order = max(0, level - position)``, equation :eq:`eq-base-stock` of the book.
     """
     box = _covering_box if position.startswith("open") else partial(_base_stock_box, echelon=position == "echelon")
-    return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position), textbook=True)
+    return Rule(name, DivergentEnv, about, box, partial(_base_stock, position=position), textbook=position != "misread")
 
 
 def _capped(observation: Observation, levels: torch.Tensor) -> torch.Tensor:

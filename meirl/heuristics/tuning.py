@@ -34,9 +34,7 @@ class Search(NamedTuple):
     """Result of `tune`."""
 
     tuned: Levels  #: the levels and their provenance
-    history: (
-        pd.DataFrame
-    )  #: one row a generation: simulated_steps, seconds, best_cost (on the training scenarios), the best levels
+    history: pd.DataFrame  #: by generation: simulated_steps, seconds, best_cost on the training scenarios, best levels
 
 
 @torch.inference_mode()

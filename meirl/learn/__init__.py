@@ -80,6 +80,8 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
         env = make(env or saved["env"], observation=saved["observation"], **changes)
     if env.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
+    if env.legend() != saved.get("inputs", env.legend()):
+        raise ValueError(f"{path}: trained on other inputs than {env.name} shows: another version, or another chain")
     learner = find_learner(saved["algo"])
     config = validated(learner.Config, json.loads(saved["config"]), str(path))
     network = learner.Network(env, config)

@@ -61,7 +61,7 @@ class Run:
         """What must agree before a checkpoint may be continued or loaded."""
         return {
             "format": FORMAT, "algo": self.algo, "env": self.env.name, "observation": self.env.observation,
-            "seed": self.seed, "parameters": self.env.parameters.model_dump_json(),
+            "inputs": self.env.legend(), "seed": self.seed, "parameters": self.env.parameters.model_dump_json(),
             "config": self.config.model_dump_json(),
         }  # fmt: skip
 

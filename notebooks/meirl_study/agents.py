@@ -211,7 +211,7 @@ def write(path: Path, table: pd.DataFrame, agents: Mapping[str, Agent] = AGENTS)
         cost = never(name, int((table["env"] == name).sum()))
         lines.append(f"{name}: {agent.file}, sha256 {agent.sha256}; ordering nothing costs {cost:.8g}")
     head = "".join(f"# {line}\n" for line in lines)
-    files.write(path, head + table.to_csv(index=False, float_format="%.8g"))
+    files.write(path, head + table.round({"cost": 3, "fill_rate": 5, "published_service_level": 5}).to_csv(index=False))
 
 
 def never(name: str, episodes: int = TEST_EPISODES) -> float:
@@ -242,5 +242,20 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
             "difference in standard errors": (ours - theirs["agent_cost"]) / both,
             "service reported": theirs["agent_service_level"],
             "service re-measured": played["published_service_level"].mean(), "fill rate": played["fill_rate"].mean(),
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def shown(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
+    """The table of `agreement` for reading; ``forms`` are formats of the cost by environment."""
+    rows = {}
+    for name, row in table.iterrows():
+        form, service = forms[str(name)], row["service reported"]
+        rows[name] = {
+            "reported": f"{row['reported']:{form}}",
+            "re-measured": f"{row['re-measured']:{form}} ± {row['standard error']:{form}}",
+            "difference in standard errors": f"{row['difference in standard errors']:+.1f}",
+            "service level, reported": "none" if np.isnan(service) else f"{service:.1%}",
+            "re-measured service level": f"{row['service re-measured']:.1%}", "fill rate": f"{row['fill rate']:.1%}",
         }  # fmt: skip
     return pd.DataFrame(rows).T

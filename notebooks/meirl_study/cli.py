@@ -18,6 +18,7 @@ from meirl.learn import ALGORITHMS, find_learner, preset
 from meirl.rollout import rollout
 
 from . import agents as checkpoints
+from . import bench as measures
 from . import published, speed
 from . import replay as trace
 from . import study as engine
@@ -51,28 +52,33 @@ def agents(
     """
     table = checkpoints.play(checkout)
     checkpoints.write(out, table)
-    typer.echo(checkpoints.agreement(table).T.to_string(float_format="{:,.4g}".format, na_rep="not reported"))
+    typer.echo(checkpoints.agreement(table).T.to_string(float_format="{:,.2f}".format, na_rep="not reported"))
     typer.echo(f"every episode: {out}")
 
 
 def bench(
     part: Annotated[
-        list[str] | None, typer.Option(help="environment, training or sb3; may be repeated; all if not given")
+        list[str] | None,
+        typer.Option(
+            help="environment, training, sb3, batch, limit or cost; may be repeated; all but cost if not given"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Measure speed: environments on one core, training with 1 and 2 workers, and PPO against Stable-Baselines3.
+    """Measure speed: of environments and training, against Stable-Baselines3, by batch size, against matrix products.
 
-    Takes minutes; let nothing else run meanwhile.
+    Takes minutes; let nothing else run meanwhile. The part ``cost``, seconds of training until the designed rule's cost
+    is passed, reads the study's runs under runs/full and trains those that are not there, which takes hours.
 
     Example: python -m meirl bench --part environment
     """
     parts: dict[str, Any] = {
         "environment": speed.environment_speed, "training": speed.training_speed, "sb3": speed.against_sb3,
+        "batch": measures.batch_speed, "limit": measures.distance_to_limit, "cost": measures.time_to_cost,
     }  # fmt: skip
     if unknown := set(part or ()) - parts.keys():
         raise ValueError(f"unknown part {unknown.pop()!r}: expected one of {', '.join(parts)}")
-    tables = {name: parts[name]() for name in part or parts}
+    tables = {name: parts[name]() for name in part or [name for name in parts if name != "cost"]}
     if as_json:
         print(json.dumps({name: table.to_dict("records") for name, table in tables.items()}, indent=2))
         return

@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,17 @@ def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
 def api_link(thing: Any) -> str:
     """Address of a function, class or method in the API reference, relative to any page of the book.
 
+    A private one has no entry: its class is linked to, or its module.
+
     Raises:
         ValueError: if it does not come from one of the project's packages.
     """
     module = thing.__module__
+    public = list(takewhile(lambda name: not name.startswith("_"), thing.__qualname__.split(".")))
+    anchor = ".".join([module, *public]) if public else f"module-{module}"
     for package, page in PAGES.items():
         if f"{module}.".startswith(f"{package}."):
-            return f"{page}.html#{module}.{thing.__qualname__}"
+            return f"{page}.html#{anchor}"
     raise ValueError(f"{module}.{thing.__qualname__} is not in the API reference: expected one of {', '.join(FOLDERS)}")
 
 

@@ -17,6 +17,8 @@ PERIODS = 100
 LEFT = np.arange(PERIODS, -1, -1)  # before every period, and after the last
 BLIND = np.ones((PERIODS + 1, 1))  # a critic that sees nothing has one weight, its value
 CLOCK = np.stack([BLIND[:, 0], LEFT / PERIODS, np.exp(-LEFT / NEAR)], 1)  # as the observation set `full` shows it
+WRONG = "time left unseen, the end"
+"""The one of `cases` in which actions seem to matter."""
 Case = tuple[np.ndarray, np.ndarray, bool]
 
 
@@ -30,7 +32,7 @@ def cases(discount: float) -> dict[str, Case]:
     forever = np.full(PERIODS + 1, -1 / (1 - discount))
     until_end = -(1 - discount**LEFT) / (1 - discount)
     return {
-        "time left unseen, truncation": (BLIND, forever, False), "time left unseen, the end": (BLIND, forever, True),
+        "time left unseen, truncation": (BLIND, forever, False), WRONG: (BLIND, forever, True),
         "time left seen, the end": (CLOCK, until_end, True), "time left seen, truncation": (CLOCK, forever, False),
     }  # fmt: skip
 

@@ -189,7 +189,7 @@ def exploration_tax(env: Env, network: ActorCritic, scenario: Scenario, seed: in
     return compare({"as played": network, "as trained": drawn}, env, scenario)
 
 
-def runs(
+def trained(
     chapter: Chapter, learner: str, env: str, seeds: Sequence[int], folder: str = "", **changes: Any
 ) -> pd.DataFrame:
     """Train PPO's tuned preset (or only read its runs), and test it, for `beside`.

@@ -43,7 +43,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class Config(Model):
     """Hyperparameters of the pathwise learner."""
 
-    steps: int = Field(2_560_000, ge=1, description="environment steps in all, imitation and validation included")
+    steps: int = Field(2_560_000, ge=1, description="environment steps in all, imitation included, validation aside")
     environments: int = Field(64, ge=1, description="episodes played side by side, new ones in every round")
     imitation: int = Field(20, ge=0, description="rounds that imitate the best tuned rule; 0 starts from nothing")
     imitation_rate: Positive = Field(3e-3, description="learning rate of the imitation, lowered linearly to 0")
@@ -55,15 +55,13 @@ class Config(Model):
     hidden: tuple[int, ...] = Field((128, 128), description="units of each hidden layer")
 
     def rounds(self, env: Env) -> int:
-        """Rounds of episodes that fit into the budget beside the validations: all that imitate, and one at least.
+        """Rounds of episodes that fit into the budget: all that imitate, and one at least.
 
         Where actions are discrete there is no gradient to follow, so no round after the imitation.
         """
         if env.options is not None:
             return self.imitation
-        validations = self.evaluations + 1  # one scores the imitation
-        episodes = self.steps // env.horizon - validations * self.validation_episodes
-        return max(self.imitation, 1, episodes // self.environments)
+        return max(self.imitation, 1, self.steps // (self.environments * env.horizon))
 
 
 class Actor(nn.Module):
@@ -194,7 +192,7 @@ def imitate(network: nn.Module, loss: Loss, env: Env, config: Config, rounds: in
         run.log({"imitation_loss": float(torch.stack(losses).mean())}, samples, time.perf_counter() - started)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def play_and_ask(env: Env, player: Policy, teacher: Policy, scenario: Scenario) -> tuple[torch.Tensor, torch.Tensor]:
     """Play a scenario, and in every period ask the teacher what it would do.
 
@@ -212,7 +210,7 @@ def play_and_ask(env: Env, player: Policy, teacher: Policy, scenario: Scenario) 
     for observation, _ in play(env, player, scenario):
         vectors.append(observation.vector())
         actions.append(teacher(observation))
-    return torch.cat(vectors).clone(), torch.cat(actions).clone()
+    return torch.cat(vectors), torch.cat(actions)
 
 
 def warm_start(task: Task, root: Path) -> None:

@@ -33,18 +33,19 @@ HIDDEN = ("whether a shock is active", "future demand, lead times, capacities")
 TOTAL = "numbers in all"
 
 SYMBOLS = {
-    "horizon": "T", "demand.mean": "μ", "demand.floor": "ε", "demand.season.amplitude": "α", "demand.season.period": "τ",
-    "demand.shock.probability": "θ", "demand.shock.length": "ℓ", "demand.shock.factor": "f",
-    "demand.noise.spread": "r", "demand.noise.standard_deviation": "σ", "demand.noise.common": "v",
-    "demand.noise.own": "w", "demand.direct": "δ", "lead_time.mean": "m", "lead_time.standard_deviation": "σᴸ",
-    "lead_time.tail_probability": "θᴸ", "lead_time.tail_extra": "d", "lead_time.low": "Lᵐⁱⁿ", "lead_time.high": "Lᵐᵃˣ",
-    "holding_cost.warehouse": "h₀", "holding_cost.retailer": "hᵢ", "holding_cost.middle": "h₀",
-    "holding_cost.leaf": "hᵢ", "backorder_cost": "b", "shortage_cost": "b", "lost_sale_cost": "p",
-    "withdrawal_cost": "p", "lost_share": "φ", "max_inventory.warehouse": "I₀ᵐᵃˣ", "max_inventory.retailer": "Iᵢᵐᵃˣ",
-    "max_backorder": "Bᵐᵃˣ", "max_outstanding": "Oᵐᵃˣ", "max_order": "qᵐᵃˣ", "order_cap": "qᶜᵃᵖ", "pipeline_cost": "g",
-    "max_backlog_duration": "A", "order_cost.middle": "a₀", "order_cost.leaf.least": "a₁",
-    "order_cost.leaf.per_unit": "a₂", "supplier_capacity.mean": "k", "supplier_capacity.standard_deviation": "σᴷ",
-    "outbound_capacity.mean": "k", "outbound_capacity.standard_deviation": "σᴷ",
+    "horizon": "T", "demand.mean": "μ", "demand.floor": "ε", "demand.season.amplitude": "α",
+    "demand.season.period": "τ", "demand.shock.probability": "θ", "demand.shock.length": "ℓ",
+    "demand.shock.factor": "f", "demand.noise.spread": "r", "demand.noise.standard_deviation": "σ",
+    "demand.noise.common": "v", "demand.noise.own": "w", "demand.direct": "δ", "lead_time.mean": "m",
+    "lead_time.standard_deviation": "σᴸ", "lead_time.tail_probability": "θᴸ", "lead_time.tail_extra": "d",
+    "lead_time.low": "Lᵐⁱⁿ", "lead_time.high": "Lᵐᵃˣ", "holding_cost.warehouse": "h₀", "holding_cost.retailer": "hᵢ",
+    "holding_cost.middle": "h₀", "holding_cost.leaf": "hᵢ", "backorder_cost": "b", "shortage_cost": "b",
+    "lost_sale_cost": "p", "withdrawal_cost": "p", "lost_share": "φ", "max_inventory.warehouse": "I₀ᵐᵃˣ",
+    "max_inventory.retailer": "Iᵢᵐᵃˣ", "max_backorder": "Bᵐᵃˣ", "max_outstanding": "Oᵐᵃˣ", "max_order": "qᵐᵃˣ",
+    "order_cap": "qᶜᵃᵖ", "pipeline_cost": "g", "max_backlog_duration": "A", "order_cost.middle": "a₀",
+    "order_cost.leaf.least": "a₁", "order_cost.leaf.per_unit": "a₂", "supplier_capacity.mean": "k",
+    "supplier_capacity.standard_deviation": "σᴷ", "outbound_capacity.mean": "k",
+    "outbound_capacity.standard_deviation": "σᴷ",
 }  # fmt: skip
 """What the chapter's equations call a parameter."""
 
@@ -166,7 +167,8 @@ def parameters(*envs: Env) -> Any:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for key, (_, meaning) in longest.items():
         cells = [_text(column[key][0]) if key in column else NONE for column in values]
-        lines.append(f"| `{key}` | {SYMBOLS.get(key, '')} | {' | '.join(cells)} | {meaning} |")
+        parameter = key.replace(".", ".\u200b")  # a narrow column may break there
+        lines.append(f"| `{parameter}` | {SYMBOLS.get(key, '')} | {' | '.join(cells)} | {meaning} |")
     return Markdown("\n".join(lines))
 
 
@@ -222,8 +224,8 @@ def who_sees_what(names: Sequence[str]) -> pd.DataFrame:
     """The table `seen` for reading: beside it what a rule may read, which is what the full set shows."""
     table = seen(names)
     shown = table.astype(str).mask(table == 0, NONE)
-    full = table.xs("full", axis=1, level=1).gt(0).any(axis=1)
-    shown["rules", "may read"] = full.map({True: "yes", False: NONE})
+    full = table.xs("full", axis=1, level=1).T.max()
+    shown["rules", "may read"] = np.where(full > 0, "yes", NONE)
     shown.loc[TOTAL, ("rules", "may read")] = ""
     heads = {"published": "published agent", "full": "our learners"}
     return shown.rename(columns=heads, level=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -90,7 +90,7 @@ CAVEATS = (
     ),
     Caveat(
         "Hyperparameters were set on the first environments and kept; the (s, S) of the second was tuned there.",
-        "docs/report.md", "L75-L77",
+        "docs/report.md", "L165-L168",
     ),
 )  # fmt: skip
 """What the study says about itself at `COMMIT`."""
@@ -135,7 +135,8 @@ def permalink(file: str, lines: str = "", text: str = "") -> str:
         lines: to point at, for example ``L12-L20``.
         text: of the link; the file's path if not given.
     """
-    anchor = f"#{lines}" if lines else ""
+    plain = "?plain=1" if file.endswith(".md") else ""  # else GitHub renders it, and lines have no numbers
+    anchor = f"{plain}#{lines}" if lines else ""
     return f"[{text or f'`{file}`'}]({REPOSITORY}/blob/{COMMIT}/{file}{anchor})"
 
 
@@ -155,11 +156,9 @@ def remeasured(episodes: int | None = None) -> pd.DataFrame:
         episodes: only so many, the first; None for all.
 
     Returns:
-        One row a test episode: ``env``, ``algo``, ``policy`` (``published RL agent``), ``seed``, ``episode``, ``cost``
-        in units of ``cost_unit``, ``fill_rate`` and ``published_service_level``. The same episodes as everybody's, so
-        differences may be paired.
+        One row a test episode, as in `meirl_study.study.run`: ``env``, ``algo`` (``RL agent``), ``preset``, ``seed``,
+        ``episode``, ``cost`` in units of ``cost_unit``, ``fill_rate`` and ``published_service_level``. The episodes are
+        those that everybody plays, so differences may be paired.
     """
-    table = pd.read_csv(REMEASURED, comment="#")
-    algo: Any = table["env"].map(RESULTS["agent"])
-    table = table.assign(algo=algo.str.lower(), policy="published RL agent", seed=SEED)
+    table = pd.read_csv(REMEASURED, comment="#").assign(algo="RL agent", preset="published", seed=SEED)
     return table if episodes is None else table[table["episode"] < episodes].reset_index(drop=True)

@@ -185,13 +185,13 @@ class MeisRecord(Record):
 
     def values(self, state: Any, costs: Costs, flows: Flows, period: int) -> dict[str, torch.Tensor]:
         """Cost by part, stocks and backlogs."""
-        # The published "service level": the share of all demand so far that is not waiting now.
+        # The published "service level": the share of all demand so far that is not waiting now, cut at 0.
         so_far = self.env.parameters.demand.mean * self.env.retailers * (period + 1)
         return {
             "cost": costs.total, "holding": costs.holding, "shortage": costs.shortage, "reordering": costs.ordering,
             "pipeline": costs.pipeline, "lost_sales": costs.lost_sales, "on_hand": state.on_hand,
             "on_order": self.env.on_order(state), "backlog": flows.backlog,
-            "reference_service_level": 1 - flows.backlog.sum(1) / so_far,
+            "reference_service_level": (1 - flows.backlog.sum(1) / so_far).clamp(min=0),
         }  # fmt: skip
 
     def comparable(self, shape: tuple[int, ...]) -> Array:

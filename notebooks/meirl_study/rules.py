@@ -1,4 +1,4 @@
-"""Chapter 3's tables: simple rules, the published baselines re-run and repaired, and the rules as tuned."""
+"""Chapter 3's tables: sanity rows, the published baselines re-run and repaired, rules of either kind as tuned."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import Bounds, differential_evolution
 
 from meirl import heuristics
-from meirl.envs import Env, Scenario
+from meirl.envs import NAMES, Costs, Env, Scenario, make
 from meirl.evaluation import compare, summarise
-from meirl.heuristics import RULES, Box, Range, tuning
-from meirl.rollout import Policy, rollout
+from meirl.heuristics import RULES, Box, Levels, Range, Rule, tuning
+from meirl.rollout import Policy, rollout, trajectory
 
 from . import published
 
@@ -24,6 +25,33 @@ MEASURES = {
 """Columns of `meirl.summarise` that this chapter shows, with their headings."""
 BASELINES = ("never-order", "published")
 """What the tables of tuned rules begin with."""
+KINDS = ("sanity", "published", "textbook", "designed")
+EXAMPLES = {"divergent": "divergent-nonstationary", "meis": "meis-nonstationary"}
+"""By chain, the environment in which a rule has all its levels."""
+
+
+def kind(name: str) -> str:
+    """Which of `KINDS` a rule, or the file ``published``, is."""
+    if name in ("published", "base-stock-misread"):
+        return "published"
+    if RULES[name].kind is Env:
+        return "sanity"
+    return "textbook" if RULES[name].textbook else "designed"
+
+
+def committed(env: Env) -> dict[str, Levels]:
+    """The committed levels of an environment, kind by kind, by name of their file: the rule's, or ``published``."""
+    files = heuristics.levels_file(env, "any").parent.glob("*.yaml")
+    ordered = sorted(files, key=lambda path: (KINDS.index(kind(path.stem)), path.stem))
+    return {path.stem: heuristics.read_levels(env, path) for path in ordered}
+
+
+def best(env: Env, which: str) -> str:
+    """Name of the tuned rule of a kind with the lowest validation cost; ValueError if none of it was tuned."""
+    costs = {name: x.provenance["validation_cost"] for name, x in committed(env).items() if kind(name) == which}
+    if not costs:
+        raise ValueError(f"no {which} rule was tuned for {env.name}")
+    return min(costs, key=lambda name: costs[name])
 
 
 def steady(env: Env) -> Policy:
@@ -71,8 +99,8 @@ def rerun(envs: Mapping[str, Env], tests: Mapping[str, Scenario]) -> pd.DataFram
 
 
 def repaired(env: Env, test: Scenario) -> pd.DataFrame:
-    """Repair the published base stock step by step, then tune its levels; a table of `meirl.compare`."""
-    tuned = {"levels tuned": heuristics.load(env, "echelon-base-stock")}
+    """Repair the published base stock step by step, then tune it, own or echelon; a table of `meirl.compare`."""
+    tuned = {f"tuned: {name}": heuristics.load(env, name) for name in ("base-stock", "echelon-base-stock")}
     return compare(published.repairs(env) | tuned, env, test)
 
 
@@ -109,25 +137,162 @@ def leaf_surface(env: Env, reorder: np.ndarray, up_to: np.ndarray, scenario: Sce
     return pd.DataFrame(costs.reshape(len(reorder), len(up_to)), reorder, up_to)
 
 
+def first_population(env: Env, rule: Rule, *, seed: int, episodes: int, candidates: int = 6) -> tuple[Any, float]:
+    """The best of the random levels that `meirl.heuristics.tuning.tune` begins with, and no search.
+
+    Args:
+        env: the environment.
+        rule: the form of the policy.
+        seed: of the training scenarios and of the draw, a Latin hypercube over the rule's ranges.
+        episodes: training episodes that every candidate plays.
+        candidates: population size per level.
+
+    Returns:
+        The best levels, ``(k,)``, and their mean cost on the training scenarios, in units of ``cost_unit``.
+    """
+    low, high = zip(*((r.low, r.high) for r in rule.ranges(env).values()), strict=True)
+    scenario = env.sample(episodes, seed)
+
+    def costs(columns: np.ndarray) -> Any:  # SciPy has the candidates in columns
+        return tuning.mean_costs(env, rule, columns.T.reshape(-1, len(columns)), scenario)
+
+    found = differential_evolution(
+        costs, Bounds(low, high), popsize=candidates, maxiter=0, seed=seed, vectorized=True, updating="deferred",
+        polish=False,
+    )  # fmt: skip
+    return found.x, float(found.fun)
+
+
 def tuned(envs: Mapping[str, Env], tests: Mapping[str, Scenario]) -> pd.DataFrame:
     """Play every rule whose levels are committed, after `BASELINES`.
 
     Returns:
-        One row an environment and rule, columns as in `meirl.compare`.
+        One row an environment and rule, columns as in `meirl.compare`, and the rule's ``kind``.
     """
     tables = {}
     for name, env in envs.items():
-        files = sorted(path.stem for path in heuristics.levels_file(env, "any").parent.glob("*.yaml"))
-        policies = {rule: heuristics.load(env, rule) for rule in [*BASELINES, *files]}  # published is among the files
-        tables[name] = compare(policies, env, tests[name])
+        names = dict.fromkeys([*BASELINES, *committed(env)])  # published is among the files
+        table = compare({rule: heuristics.load(env, rule) for rule in names}, env, tests[name])
+        tables[name] = table.assign(kind=[kind(rule) for rule in names])
     return pd.concat(tables)
 
 
+def results(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
+    """The table `tuned` for reading: cost with its interval, fill rate, and the mean cost of the worst 5 % of episodes.
+
+    Args:
+        table: of `tuned`.
+        forms: format of each environment's cost.
+    """
+    rows = {}
+    for key, row in table.iterrows():
+        form = forms[key[0]]  # type: ignore[index]
+        rows[key] = {
+            "kind": row["kind"],
+            "mean cost ± 95 %": f"{row['value']:{form}} ± {(row['high'] - row['low']) / 2:{form}}",
+            "fill rate": f"{row['fill_rate']:.1%}",
+            "worst 5 %": f"{row['cvar95']:{form}}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def effort(envs: Mapping[str, Env]) -> pd.DataFrame:
+    """What it took to find the committed levels, for reading; rules that were searched, one row each.
+
+    Returns:
+        Index: environment and rule. The ``kind``, the number of ``levels``, of ``searches`` (seeds), all their
+        simulated ``steps [millions]`` and ``seconds``, and the range of validation costs that the seeds ended at.
+    """
+    rows = {}
+    for name, env in envs.items():
+        form = ",.0f" if env.parameters.cost_unit == 1 else ",.1f"
+        for rule, levels in committed(env).items():
+            had = levels.provenance
+            if "simulated_steps" not in had:
+                continue
+            ends = had.get("validation_costs", [had["validation_cost"]])
+            rows[name, rule] = {
+                "kind": kind(rule), "levels": len(levels.levels), "searches": had.get("searches", 1),
+                "steps [millions]": f"{had['simulated_steps'] / 1e6:,.1f}", "seconds": f"{had['seconds']:,.0f}",
+                "validation cost": " to ".join(dict.fromkeys(f"{cost:{form}}" for cost in (min(ends), max(ends)))),
+            }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def savings(table: pd.DataFrame, envs: Mapping[str, Env]) -> pd.DataFrame:
+    """Set the best rule of either kind beside the published agent.
+
+    Args:
+        table: of `tuned`.
+        envs: environments by name.
+
+    Returns:
+        One row an environment: the cost that the ``published agent`` is reported to have, the ``textbook rule`` and the
+        ``designed rule`` with their costs, ``textbook`` and ``designed``, and how many percent each is cheaper than the
+        one before: ``textbook saves``, ``designed saves``.
+    """
+    rows = {}
+    for name, env in envs.items():
+        (theirs,) = published_agent(env).values()
+        names = {which: best(env, which) for which in ("textbook", "designed")}
+        costs: Any = {which: table.loc[(name, rule), "value"] for which, rule in names.items()}
+        rows[name] = {
+            "published agent": theirs, "textbook rule": names["textbook"], "designed rule": names["designed"], **costs,
+            "textbook saves": 100 * (1 - costs["textbook"] / theirs),
+            "designed saves": 100 * (1 - costs["designed"] / costs["textbook"]),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def opponents(saved: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
+    """The table `savings` for reading: the two opponents of a learner by name, with their costs and the published one.
+
+    Args:
+        saved: of `savings`.
+        forms: format of each environment's cost.
+    """
+    rows = {}
+    for name, row in saved.iterrows():
+        form = forms[str(name)]
+        shown = {which: f"{row[f'{which} rule']}: {row[which]:{form}}" for which in ("textbook", "designed")}
+        rows[name] = {"published agent": f"{row['published agent']:{form}}", **shown}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def episode(env: Env, test: Scenario) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Play the first test episode under the best designed rule.
+
+    Returns:
+        The record of `meirl.trajectory`, and each part's share of the episode's cost in percent.
+    """
+    record = trajectory(env, heuristics.load(env, best(env, "designed")), test[:1])  # type: ignore[arg-type]
+    total = record["cost"].sum()
+    return record, {part: 100 * float(record[part].sum() / total) for part in Costs._fields}
+
+
+def levels(env: Env, name: str) -> pd.DataFrame:
+    """The committed levels of a rule for reading: value of each, and the range in which it was searched."""
+    found = heuristics.read_levels(env, name)
+    box = found.provenance["box"]
+    rows = {
+        level: {
+            "value": f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}",
+            "searched from": f"{box[level][0]:,g}",
+            "to": f"{box[level][1]:,g}",
+        }
+        for level, value in found.levels.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def described() -> str:
-    """A Markdown list of the rules that one might tune, the published misreading of the state left out."""
-    entries = []
-    for rule in RULES.values():
-        if rule.name != "base-stock-misread":
-            chain = "both chains" if rule.kind is Env else rule.kind.chain
-            entries.append(f"- **{rule.name}** ({chain}). {rule.about}")
-    return "\n".join(entries)
+    """A Markdown table of the textbook and the designed rules: chain, number of levels, where tuned, what each does."""
+    files = {name: committed(make(name)) for name in NAMES}
+    lines = ["| rule | kind | levels | tuned for | what it does |", "|---|---|---|---|---|"]
+    for name, rule in RULES.items():
+        if kind(name) in ("textbook", "designed"):
+            count = len(rule.ranges(make(EXAMPLES[rule.kind.chain])))
+            where = ", ".join(env for env, rules in files.items() if name in rules) or "nowhere"
+            about = " ".join(rule.about.partition("\n\n")[0].split())
+            lines.append(f"| {name} | {kind(name)} | {count} | {where} | {about} |")
+    return "\n".join(lines)

@@ -117,7 +117,7 @@ def cost(name: str, settings: str, seed: int, episodes: int, **changes: Any) -> 
     agent.learn(config.steps, callback=watch)
     agent.policy.load_state_dict(watch.best)
     table = rollout(env, watch.policy, held_out(env, "test", episodes)).rename_axis("episode").reset_index()
-    learner = f"Stable-Baselines3 PPO, {SETTINGS[settings]}"
+    learner = f"Stable-Baselines3, {SETTINGS[settings]}"
     return table.assign(learner=learner, seed=seed, steps=agent.num_timesteps, seconds=watch.seconds)
 
 

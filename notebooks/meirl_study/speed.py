@@ -14,7 +14,7 @@ import torch
 
 from meirl.envs import NAMES, Env, ObservationSet, make
 from meirl.learn import find_learner, ppo, preset
-from meirl.learn.experience import Collector
+from meirl.learn.experience import Collector, Segment
 from meirl.learn.networks import ACTIVATIONS, seeded
 
 SPEED_GOALS = {1: 8_000, 1_024: 1_500_000}  # environment steps a second on one core, by batch size
@@ -41,16 +41,16 @@ def environment_speed(
         ``sampled_per_second`` (environment steps' worth of scenario).
     """
     rows = []
-    with _one_core():
+    with one_core():
         for name in names:
             env = make(name, observation=observation)
             for batch in batches:
                 steps = batch * env.horizon
                 rows.append({
                     "environment": name, "observation": observation, "batch": batch,
-                    "steps_per_second": steps / _best(_episode(env, batch), repeats),
+                    "steps_per_second": steps / best(_episode(env, batch), repeats),
                     "target": SPEED_GOALS.get(batch, float("nan")),
-                    "sampled_per_second": steps / _best(partial(env.sample, batch, seed=0), 3),
+                    "sampled_per_second": steps / best(partial(env.sample, batch, seed=0), 3),
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -113,9 +113,9 @@ def against_sb3(name: str = "divergent-nonstationary", rounds: int = 3, **change
         "Stable-Baselines3 PPO, Gymnasium environments": lambda: DummyVecEnv(single),
         "Stable-Baselines3 PPO, batched environment": lambda: InventoryVecEnv(name, config.environments),
     }
-    with _one_core():
+    with one_core():
         speed = {label: _sb3_speed(create(), config, rounds) for label, create in environments.items()}
-        speed["meirl PPO"] = _ppo_speed(make(name), config, rounds)
+        speed["meirl PPO"] = ppo_speed(make(name), config, rounds)
     table = pd.DataFrame(speed.items(), columns=["learner", "steps_per_second"]).assign(environment=name)
     return table.assign(ours_times=speed["meirl PPO"] / table["steps_per_second"])
 
@@ -136,19 +136,34 @@ def _sb3_speed(environments: Any, config: ppo.Config, rounds: int) -> float:
     return rounds * size / (time.perf_counter() - start)
 
 
-def _ppo_speed(env: Env, config: ppo.Config, rounds: int) -> float:
+def ppo_speed(env: Env, config: ppo.Config, rounds: int) -> float:
     """Environment steps a second of our PPO, after one rollout to warm up."""
     network = seeded(ppo.Network, env, config, 0)
     optimiser = ppo.new_optimiser(network, config)
     collector = Collector(env, config, network, 0)
     for i in range(rounds + 1):
         if i == 1:
-            start = time.perf_counter()
+            start = _now(env)
         if collector.period + config.segment > env.horizon:
             collector.start()
         segment = collector.collect(config.segment)
         ppo.update(network, optimiser, segment, config, collector.generator, config.entropy)
-    return rounds * config.environments * config.segment / (time.perf_counter() - start)
+    return rounds * config.environments * config.segment / (_now(env) - start)
+
+
+def _now(env: Env) -> float:
+    """The time once an accelerator has done all that it was asked to do."""
+    if env.device.type == "cuda":
+        torch.cuda.synchronize(env.device)
+    elif env.device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def ready(env: Env, network: ppo.Network, config: ppo.Config) -> tuple[torch.optim.Optimizer, Segment, torch.Generator]:
+    """What an update needs: the optimiser, a segment of experience, and the generator that shuffles it."""
+    collector = Collector(env, config, network, 0)
+    return ppo.new_optimiser(network, config), collector.collect(config.segment), collector.generator
 
 
 def _episode(env: Env, batch: int) -> Callable[[], object]:
@@ -171,7 +186,7 @@ def _episode(env: Env, batch: int) -> Callable[[], object]:
     return play
 
 
-def _best(play: Callable[[], object], repeats: int) -> float:
+def best(play: Callable[[], object], repeats: int) -> float:
     """Seconds of the fastest of several calls, after one to warm up."""
     play()
     seconds = []
@@ -183,7 +198,7 @@ def _best(play: Callable[[], object], repeats: int) -> float:
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     """Run PyTorch on a single thread, then as before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

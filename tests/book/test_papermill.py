@@ -19,7 +19,7 @@ def test_papermill_lists_every_parameter_with_its_meaning(path):
     assert [name for name, parameter in parameters.items() if not parameter["help"]] == []
 
 
-@pytest.mark.parametrize("name", ["02-scenarios", "06-training-the-cells"])  # the second trains and keeps runs
+@pytest.mark.parametrize("name", ["02-scenarios", "06-one-cell"])  # the second trains and keeps runs
 def test_a_notebook_runs_from_any_folder_and_writes_nothing_into_it(name, tmp_path):
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), "made.ipynb"]
     given = ["-p", "profile", "quick", "-p", "seed", "3"]

@@ -30,10 +30,10 @@ def env():
 
 def test_validation_and_test_scenarios_are_fixed_and_have_nothing_in_common(env):
     validation, test = meirl.held_out(env, "validation"), meirl.held_out(env, "test")
-    assert (validation.episodes, test.episodes) == (VALIDATION_EPISODES, TEST_EPISODES) == (200, 1000)
+    assert (validation.episodes, test.episodes) == (VALIDATION_EPISODES, TEST_EPISODES) == (1000, 1000)
     assert torch.equal(test.demand, meirl.held_out(env, "test").demand)
     everything = torch.cat([validation.demand, test.demand]).flatten(1)
-    assert len(torch.unique(everything, dim=0)) == 1200
+    assert len(torch.unique(everything, dim=0)) == 2000
     assert FIRST_RESERVED_SEED < VALIDATION_SEED < TEST_SEED
 
 

@@ -57,9 +57,9 @@ def test_vector_works_under_gymnasiums_own_wrappers(name, mode):
     envs.reset(seed=0)
     total = np.zeros(3)
     for _ in range(horizon):
-        _, reward, _, truncated, infos = envs.step(envs.action_space.sample())
+        _, reward, terminated, _, infos = envs.step(envs.action_space.sample())
         total += reward
-    assert truncated.all()
+    assert terminated.all()
     assert len(infos) == 3
     for i, info in enumerate(infos):
         assert info["episode"]["l"] == horizon
@@ -80,12 +80,12 @@ def test_single_and_vector_are_equal_step_by_step(name, observation):
     for i in range(n):
         seen, _ = one.reset(seed=7 if i == 0 else None)
         np.testing.assert_allclose(seen, first[i], rtol=1e-6)
-        for action, (batch_seen, reward, _, truncated, info) in zip(actions[: periods - 3], steps, strict=False):
-            seen, r, terminated, done, single_info = one.step(action[i])
-            expected = info["final_obs"][i] if done else batch_seen[i]
+        for action, (batch_seen, reward, *over, info) in zip(actions[: periods - 3], steps, strict=False):
+            seen, r, terminated, truncated, single_info = one.step(action[i])
+            expected = info["final_obs"][i] if terminated or truncated else batch_seen[i]
             np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
             assert r == pytest.approx(reward[i], rel=1e-5)
-            assert (terminated, done) == (False, truncated[i])
+            assert [terminated, truncated] == [flags[i] for flags in over]
             for key in single_info:
                 np.testing.assert_allclose(single_info[key], info[key][i], rtol=1e-5, atol=1e-3, err_msg=key)
     # the batch went on with episodes 2 and 3
@@ -113,15 +113,19 @@ def test_rewards_and_infos_are_those_of_the_rollout(name):
     np.testing.assert_allclose(filled / demand, table["fill_rate"], rtol=1e-5)
 
 
-def test_the_horizon_truncates_and_never_terminates(name):
-    envs = vector(name, 2)
+def test_the_horizon_terminates_an_episode_if_it_is_in_sight_and_else_truncates_it(name, observation):
+    """The full observation shows the time left, so nothing is to be bootstrapped; the published one does not."""
+    envs, one = vector(name, 2, observation=observation), gym.make(f"meirl/{name}-v0", observation=observation)
     horizon = envs.chain.horizon
     start, _ = envs.reset(seed=3)
+    one.reset(seed=3)
     for t in range(horizon):
-        seen, _, terminated, truncated, info = envs.step(envs.action_space.sample())
-        assert not terminated.any()
-        assert (truncated == (t == horizon - 1)).all()
-        assert ("final_obs" in info) == (t == horizon - 1)
+        action, last = envs.action_space.sample(), t == horizon - 1
+        seen, _, terminated, truncated, info = envs.step(action)
+        assert (terminated == (last and observation == "full")).all()
+        assert (truncated == (last and observation == "published")).all()
+        assert ("final_obs" in info) == last
+        assert one.step(action[0])[2:4] == (last and observation == "full", last and observation == "published")
     assert info["_final_obs"].all()
     np.testing.assert_array_equal(seen, start)  # the next episodes start from full shelves again
     assert not np.allclose(info["final_obs"], start)
@@ -134,11 +138,11 @@ def test_next_step_mode_plays_the_same_and_resets_one_step_later(name):
     same.action_space.seed(0)
     for _ in range(same.chain.horizon):
         action = same.action_space.sample()
-        seen, reward, _, truncated, info = same.step(action)
-        seen_later, reward_later, _, truncated_later, info_later = later.step(action)
+        seen, reward, *over, info = same.step(action)
+        seen_later, reward_later, *over_later, info_later = later.step(action)
         np.testing.assert_array_equal(reward, reward_later)
-        np.testing.assert_array_equal(truncated, truncated_later)
-    assert truncated.all()
+        np.testing.assert_array_equal(over, over_later)
+    assert over[0].all(), "terminated"
     assert "final_obs" not in info_later
     np.testing.assert_array_equal(info["final_obs"], seen_later)
     first, reward, terminated, truncated, info = later.step(action)  # the actions are ignored
@@ -212,7 +216,7 @@ def test_parameters_can_be_changed_by_keyword():
     env = gym.make("meirl/divergent-nonstationary-v0", horizon=7, retailers=2, demand={"shock": None})
     assert env.action_space.shape == (3,)
     env.reset(seed=0)
-    assert [env.step(env.action_space.sample())[3] for _ in range(7)] == [False] * 6 + [True]
+    assert [env.step(env.action_space.sample())[2] for _ in range(7)] == [False] * 6 + [True]
 
 
 def test_bad_use_is_refused(name):
@@ -235,6 +239,6 @@ def test_bad_use_is_refused(name):
 def test_steps_after_the_horizon_need_a_reset():
     env = gym.make("meirl/meis-stationary-v0", horizon=2).unwrapped
     env.reset(seed=0)
-    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+    assert [env.step(0)[2] for _ in range(2)] == [False, True]
     with pytest.raises(ResetNeeded):
         env.step(0)

@@ -8,7 +8,7 @@ import torch
 import meirl
 from meirl.learn import ppo, preset
 from meirl.learn.config import LearnerConfig, NetworkConfig
-from meirl.learn.experience import Collector, explained_variance, gae, normalised, without_luck
+from meirl.learn.experience import Collector, Segment, estimate, explained_variance, gae, normalised, without_luck
 from meirl.learn.networks import ActorCritic, flat, seeded
 from meirl.learn.ppo import clipped_surrogate
 
@@ -209,22 +209,52 @@ def test_training_never_draws_from_the_held_out_streams():
         Collector(env, config, seeded(ActorCritic, env, config, 0), seed=2_000_000)
 
 
-def test_horizon_is_bootstrapped_unless_the_defect_is_on():
-    env = meirl.make("meis-stationary", horizon=6)
-    for defect in (False, True):
-        config = LearnerConfig(environments=2, defect_terminal_horizon=defect)
-        collector = Collector(env, config, seeded(ActorCritic, env, config, 0), seed=1)
-        assert collector.collect(5).terminal is False
-        assert collector.collect(1).terminal is defect
+@pytest.mark.parametrize("defect", [False, True])
+def test_the_horizon_is_the_end_if_it_is_in_sight_or_the_defect_is_on(name, observation, defect):
+    env = meirl.make(name, horizon=6, observation=observation)
+    config = LearnerConfig(environments=2, defect_terminal_horizon=defect)
+    collector = Collector(env, config, seeded(ActorCritic, env, config, 0), seed=1)
+    assert collector.collect(5).terminal is False
+    assert collector.collect(1).terminal is (observation == "full" or defect)
 
 
-@pytest.mark.parametrize("name", meirl.NAMES)
+def test_nothing_follows_the_end_and_elsewhere_the_critic_says_what_follows():
+    """Two periods of reward 1: the critic says 0.5 before each, and 9 after the second."""
+    value, reward = torch.tensor([[0.5], [0.5], [9.0]]), torch.ones(2, 1)
+    config = LearnerConfig(discount=0.5, gae_lambda=0)
+    for terminal, last in ((True, 1 - 0.5), (False, 1 + 0.5 * 9 - 0.5)):
+        advantage, returns = estimate(Segment(*[torch.empty(0)] * 3, reward, terminal), value, config)
+        assert advantage.flatten().tolist() == pytest.approx([1 + 0.5 * 0.5 - 0.5, last])
+        assert returns.flatten().tolist() == pytest.approx([1 + 0.5 * 0.5, last + 0.5])
+
+
+BUDGET = {"divergent": 2_560_000, "meis": 3_650_000}
+"""Steps that the published study simulated."""
+
+
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
-@pytest.mark.parametrize("which", ["tuned", "published"])
-def test_every_preset_is_valid_and_within_the_published_budget(algo, which, name):
-    config = preset(algo, which, name)
-    assert config.steps == (2_560_000 if name.startswith("divergent") else 3_650_000)
+@pytest.mark.parametrize(("which", "times"), [("tuned", 1), ("long", 10)])
+def test_a_preset_simulates_no_more_than_its_budget_validation_included(algo, which, times, name):
+    env = meirl.make(name)
+    config, budget = preset(algo, which, name), times * BUDGET[env.chain]
+    assert 0.95 * budget < config.simulated_steps(env) <= budget
+    assert not config.defect_terminal_horizon
+    assert not [key for key, value in config.network.model_dump().items() if key.startswith("defect") and value]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+def test_the_published_preset_trains_for_as_many_steps_as_the_study(algo, name):
+    config = preset(algo, "published", name)
+    assert config.steps == BUDGET[meirl.make(name).chain]
     assert not [key for key, value in config.model_dump().items() if key.startswith("defect") and value]
+
+
+def test_simulated_steps_are_whole_rounds_and_the_validations():
+    env = meirl.make("meis-stationary", horizon=10)
+    config = LearnerConfig(steps=1_050, environments=5, evaluations=4, validation_episodes=7)
+    assert config.simulated_steps(env) == 21 * 5 * 10 + 4 * 7 * 10
+    few = config.model_copy(update={"steps": 149})  # 2 rounds, so 2 validations
+    assert few.simulated_steps(env) == 2 * 5 * 10 + 2 * 7 * 10
 
 
 def test_parameters_as_one_vector_learn_as_they_do_apart():
@@ -264,8 +294,46 @@ def test_as_published_is_published_with_its_defects_on():
     assert preset("ppo", "as-published", "divergent-stationary").network.defect_double_tanh
 
 
+def test_a_variant_is_a_section_with_a_section_per_environment(tmp_path, monkeypatch):
+    """From weak to strong: the file, its environment, the variant, its environment, and what the caller changes."""
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "ppo-tuned.yaml").write_text(
+        "{steps: 1, segment: 1, epochs: 1, environments: 1, clip: 1, per_environment: {meis-stationary: {segment: 2, "
+        "epochs: 2, environments: 2, clip: 2}}, long: {epochs: 3, environments: 3, clip: 3, network: {hidden: [3]}, "
+        "per_environment: {meis-stationary: {environments: 4, clip: 4}}}}"
+    )
+    monkeypatch.setattr(ppo, "__file__", str(tmp_path / "ppo.py"))
+
+    def values(which, name):
+        config = preset("ppo", which, name, clip=5)
+        return config.steps, config.segment, config.epochs, config.environments, config.clip, config.network.hidden
+
+    assert values("tuned", "meis-stationary") == (1, 2, 2, 2, 5, (64, 64))
+    assert values("long", "meis-stationary") == (1, 2, 3, 4, 5, (3,))
+    assert values("tuned", "meis-nonstationary") == (1, 1, 1, 1, 5, (64, 64))
+    assert values("long", "meis-nonstationary") == (1, 1, 3, 3, 5, (3,))
+
+
+def test_diagnostics_are_those_of_the_last_minibatch_of_each_pass(monkeypatch):
+    ratios = []
+    real = ppo.clipped_surrogate
+    monkeypatch.setattr(ppo, "clipped_surrogate", lambda log, *rest: ratios.append(log.detach()) or real(log, *rest))
+    env = meirl.make("meis-stationary", horizon=30)
+    config = ppo.Config(environments=4, minibatch=40, epochs=2, learning_rate=0.01, max_kl=100, clip=0.02)
+    network = seeded(ActorCritic, env, config, 0)
+    collector = Collector(env, config, network, seed=5)
+    found = ppo.update(network, ppo.new_optimiser(network, config), collector.collect(30), config,
+                       collector.generator, 0.0)  # fmt: skip
+    assert len(ratios) == 2 * 3
+    kl = [(log.exp() - 1 - log).mean().item() for log in ratios]
+    clipped = [((log.exp() - 1).abs() > 0.02).float().mean().item() for log in ratios]
+    assert found["kl"] == pytest.approx((kl[2] + kl[5]) / 2, rel=1e-3)
+    assert found["clip_fraction"] == pytest.approx((clipped[2] + clipped[5]) / 2)
+    assert found["kl"] != pytest.approx(sum(kl) / 6, rel=0.05)
+
+
 def test_unknown_presets_and_keys_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, published, as-published"):
+    with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, long, published, as-published"):
         preset("ppo", "best", "meis-stationary")
     with pytest.raises(ValueError, match="unknown algorithm 'dqn': expected one of ppo, a3c, pathwise"):
         preset("dqn", "tuned", "meis-stationary")

@@ -189,7 +189,7 @@ def test_a_step_of_a_batch_is_the_steps_of_its_rows(name, seed, observation):
     for before, orders, x, (after, costs, flows) in episodes(env, seed):
         for i in range(len(orders)):
             alone = env.step(row(before, i), orders[i : i + 1], row(x, i))
-            for ours, theirs in zip((*alone.state[:3], *alone.flows), (*after[:3], *flows), strict=True):
+            for ours, theirs in zip((*alone.state[:4], *alone.flows), (*after[:4], *flows), strict=True):
                 assert torch.equal(ours, theirs[i : i + 1])
             torch.testing.assert_close(alone.costs.total, costs.total[i : i + 1], rtol=1e-14, atol=0)
             seen, all_seen = env.observe(alone.state, 0).vector(), env.observe(after, 0).vector()

@@ -1,4 +1,4 @@
-"""What a policy sees: the time left and recent demand, by hand; and no rule reads what the full vector does not show."""
+"""What a policy sees: time left and recent demand, by hand; and no rule reads what the full vector does not show."""
 
 import math
 
@@ -11,6 +11,7 @@ from meirl.envs import Env, Exogenous, Observation
 from meirl.heuristics import RULES, Rule
 
 REMEMBERED, NEAR = 5, 30
+UNIT = 5  # news is in that many periods of mean demand
 
 
 def customers(env) -> list[str]:
@@ -20,8 +21,10 @@ def customers(env) -> list[str]:
 
 def nature(env, demand, direct=0.0) -> Exogenous:
     """One period of one episode, with that demand and nothing else out of the ordinary."""
-    return env.sample(1, 0).at(0)._replace(
-        demand=torch.tensor([demand], dtype=env.dtype), direct_demand=torch.tensor([direct], dtype=env.dtype)
+    return (
+        env.sample(1, 0)
+        .at(0)
+        ._replace(demand=torch.tensor([demand], dtype=env.dtype), direct_demand=torch.tensor([direct], dtype=env.dtype))
     )
 
 
@@ -87,7 +90,9 @@ def test_the_full_vector_ends_with_recent_demand_and_the_date(name, nodes):
 def test_before_the_first_period_there_is_no_news(name):
     env = meirl.make(name, dtype=torch.float64)
     seen = env.observe(env.reset(2), 0).named()
-    assert all(seen[f"demand {k} ago, {n}"].tolist() == [0, 0] for k in range(1, REMEMBERED + 1) for n in customers(env))
+    assert all(
+        seen[f"demand {k} ago, {n}"].tolist() == [0, 0] for k in range(1, REMEMBERED + 1) for n in customers(env)
+    )
 
 
 def test_recent_demand_of_the_divergent_chain_is_news_over_the_season():
@@ -100,8 +105,8 @@ def test_recent_demand_of_the_divergent_chain_is_news_over_the_season():
     expected = {"warehouse": (0 - last, 2 - 1), "retailer 1": (0.5 - last, 2 - 1), "retailer 2": (1 - last, 1 - 1),
                 "retailer 3": (3 - last, 0 - 1)}  # fmt: skip
     for node, (one, two) in expected.items():
-        assert seen[f"demand 1 ago, {node}"] == pytest.approx(one)
-        assert seen[f"demand 2 ago, {node}"] == pytest.approx(two)
+        assert seen[f"demand 1 ago, {node}"] == pytest.approx(one / UNIT)
+        assert seen[f"demand 2 ago, {node}"] == pytest.approx(two / UNIT)
         assert seen[f"demand 3 ago, {node}"] == pytest.approx(0)  # before the first period nothing was new
 
 
@@ -113,8 +118,8 @@ def test_recent_demand_of_meis_is_news_over_the_season():
     seen = {key: value.item() for key, value in env.observe(state, 2).named().items()}
     last = 1 + 0.5 * math.sin(2 * math.pi / 90)
     for node, one, two in (("leaf 1", 0 - last, 2 - 1), ("leaf 2", 1.5 - last, 1 - 1)):
-        assert seen[f"demand 1 ago, {node}"] == pytest.approx(one)
-        assert seen[f"demand 2 ago, {node}"] == pytest.approx(two)
+        assert seen[f"demand 1 ago, {node}"] == pytest.approx(one / UNIT)
+        assert seen[f"demand 2 ago, {node}"] == pytest.approx(two / UNIT)
         assert seen[f"demand 3 ago, {node}"] == pytest.approx(0)
 
 
@@ -134,7 +139,9 @@ def test_the_state_remembers_the_scenarios_demand(name, observation):
         assert torch.equal(seen.state.recent_demand, expected)
 
 
-@pytest.mark.parametrize(("name", "amplitude", "season"), [("divergent-nonstationary", 0.7, 120), ("meis-nonstationary", 0.5, 90)])
+@pytest.mark.parametrize(
+    ("name", "amplitude", "season"), [("divergent-nonstationary", 0.7, 120), ("meis-nonstationary", 0.5, 90)]
+)
 def test_news_is_a_shock_and_nothing_else_if_demand_is_never_noisy(name, amplitude, season):
     """Demand without noise is its seasonal mean, but doubles in a shock: then news is what the season expected."""
     quiet = {"mean": 10_000, "distribution": "rounded", "noise": {"standard_deviation": 0}, "direct": 0,
@@ -149,7 +156,7 @@ def test_news_is_a_shock_and_nothing_else_if_demand_is_never_noisy(name, amplitu
             expected = (scenario.shock[:, then] - 1) * (1 + amplitude * math.sin(2 * math.pi * then / season))
             shocked += (expected > 0.1).sum().item()
             for node in customers(env):
-                torch.testing.assert_close(named[f"demand {k} ago, {node}"], expected, rtol=0, atol=1e-4)
+                torch.testing.assert_close(named[f"demand {k} ago, {node}"], expected / UNIT, rtol=0, atol=1e-4)
     assert shocked > 100
 
 
@@ -184,8 +191,10 @@ def shown(observation: Observation) -> dict:
     expected = [env.seasonal_mean[max(period - k, 0)] / p.demand.mean for k in range(1, REMEMBERED + 1)]
     news = tables([f"demand {k} ago" for k in range(1, REMEMBERED + 1)], customers(env))
     base = torch.tensor([size[node] for node in customers(env)], dtype=env.dtype)
-    fields["recent_demand"] = news + torch.stack(expected)[:, None] * base
-    return {key: value if value is None else value.round(decimals=6) for key, value in fields.items()} | {"period": period}
+    fields["recent_demand"] = UNIT * news + torch.stack(expected)[:, None] * base
+    return {key: value if value is None else value.round(decimals=6) for key, value in fields.items()} | {
+        "period": period
+    }
 
 
 def twin(observation: Observation, other: Observation, hidden: tuple[str, ...] = ()) -> Observation:
@@ -204,7 +213,7 @@ def twin(observation: Observation, other: Observation, hidden: tuple[str, ...] =
 def assert_reads_only_what_is_shown(policy, observation, other, hidden=()):
     orders = policy(observation)
     again = policy(twin(observation, other, hidden)).flip(0)
-    torch.testing.assert_close(again, orders, rtol=0, atol=1e-6)
+    torch.testing.assert_close(again, orders, rtol=0, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +231,12 @@ def moments():
 
 def test_a_twin_has_the_same_vector(moments, name):
     for one, other in zip(*moments[name], strict=True):
-        torch.testing.assert_close(twin(one, other).vector().flip(0), one.vector(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(twin(one, other).vector().flip(0), one.vector(), rtol=0, atol=1e-6)
 
 
 def test_the_slot_of_the_longest_lead_time_which_the_vector_leaves_out_is_always_empty(name):
-    env = meirl.make(name)
+    lead_time = {"mean": 3, "standard_deviation": 0, "tail_probability": 0, "high": 3}  # always the longest
+    env = meirl.make(name, horizon=30, lead_time=lead_time)
     for seen in played(env, env.sample(4, 3)):
         pipeline = seen.state.in_transit if "divergent" in name else seen.state.on_order
         assert (pipeline[:, -1] == 0).all()
@@ -234,12 +244,14 @@ def test_the_slot_of_the_longest_lead_time_which_the_vector_leaves_out_is_always
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_every_rule_is_a_function_of_the_full_vector(moments, rule):
-    generator = np.random.default_rng(0)
+    generator, orders = np.random.default_rng(0), set()
     for one, other in (pair for name in meirl.NAMES for pair in zip(*moments[name], strict=True)):
         if isinstance(one.env, rule.kind):
             for _ in range(3):
-                levels = [generator.uniform(r.low, r.high) for r in rule.box(one.env).values()]
-                assert_reads_only_what_is_shown(rule.policy(one.env, levels), one, other)
+                policy = rule.policy(one.env, [generator.uniform(r.low, r.high) for r in rule.box(one.env).values()])
+                assert_reads_only_what_is_shown(policy, one, other)
+                orders |= {tuple(torch.atleast_1d(row).tolist()) for row in policy(one)}
+    assert len(orders) >= 3 or rule.name == "never-order", "a rule that never orders shows nothing"
 
 
 def fields_of(name) -> list[str]:

@@ -127,6 +127,7 @@ def test_a_killed_run_resumes_to_the_same_result(algo, tmp_path):
     )
     assert same(first["network"], second["network"])
     assert same(first["best"], second["best"])
+    assert second["history"][-1]["simulated_steps"] == 24 * ROUND  # 12 rounds, 12 validations as long as a round
     tables = [pd.DataFrame(saved["history"]).drop(columns="seconds") for saved in (first, second)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
@@ -221,6 +222,18 @@ def test_a_run_keeps_what_made_it(finished):
         pd.read_csv(finished / "history.csv").columns
     )
     assert json.loads((finished / "config.json").read_text())["environments"] == 8
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+def test_a_run_counts_its_validations_among_the_simulated_steps(algo, tmp_path):
+    """8 validation episodes of 365 days are as many steps as a round."""
+    env, config = meirl.make("meis-stationary"), small(algo, steps=4 * ROUND, evaluations=2)
+    done = train(algo, env, config, out=tmp_path)
+    assert [row["steps"] for row in done.history] == [2 * ROUND, 4 * ROUND]
+    assert [row["simulated_steps"] for row in done.history] == [3 * ROUND, 6 * ROUND]
+    assert done.history[-1]["simulated_steps"] == config.simulated_steps(env)
+    assert pd.read_csv(tmp_path / "history.csv")["simulated_steps"].tolist() == [3 * ROUND, 6 * ROUND]
+    assert json.loads((tmp_path / "manifest.json").read_text())["simulated_steps"] == 6 * ROUND
 
 
 def test_a_loaded_policy_costs_what_was_recorded(finished):

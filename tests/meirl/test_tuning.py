@@ -56,10 +56,20 @@ def test_same_seed_same_levels_and_the_budget_is_counted():
     assert first.tuned.levels == second.tuned.levels
     population = 5 * 2
     assert first.history["simulated_steps"].tolist() == [(g + 2) * population * 8 * 30 for g in range(3)]
-    assert first.tuned.provenance["simulated_steps"] == 4 * population * 8 * 30
+    finalists = 10 * meirl.evaluation.VALIDATION_EPISODES * 30  # the whole population is scored again
+    assert first.tuned.provenance["simulated_steps"] == 4 * population * 8 * 30 + finalists
     assert first.history["best_cost"].is_monotonic_decreasing
     other = tuning.tune(env, rule, **{**options, "seed": 5})
     assert other.tuned.levels != first.tuned.levels
+
+
+def test_the_history_has_the_best_levels_of_every_generation():
+    env, rule = small(), RULES["base-stock"]
+    search = tuning.tune(env, rule, seed=4, episodes=8, generations=3, candidates=5, widen=False, progress=False)
+    names = list(rule.ranges(env))
+    assert list(search.history.columns) == ["simulated_steps", "seconds", "best_cost", *names]
+    costs = tuning.mean_costs(env, rule, search.history[names].to_numpy(copy=True), env.sample(8, 4))
+    assert costs == pytest.approx(search.history["best_cost"], rel=1e-6)
 
 
 def test_a_narrow_box_is_reported_and_widened(capsys):

@@ -36,18 +36,18 @@ def study(algo, costs):
 def table(chapter):
     runs = [[3.0, 4.0], [5.0, 6.0]]
     ppo, pathwise = study("ppo", {"b": runs, "a": runs}), study("pathwise", {"b": runs[:1], "a": runs[:1]})
-    return cells.played(chapter, {"order nothing": "never-order", "best heuristic": "best"}, ppo, pathwise)
+    return cells.played(chapter, {"order nothing": "never-order", "designed rule": "best"}, ppo, pathwise)
 
 
 def test_rules_and_agents_are_one_table_in_the_order_in_which_they_were_given(table):
     found = cells.matrices(table)
-    policies = ["order nothing", "best heuristic", "PPO", "pathwise"]
+    policies = ["order nothing", "designed rule", "PPO 1×", "pathwise"]
     assert list(found) == [(env, policy) for env in "ba" for policy in policies]
     np.testing.assert_array_equal(found["a", "order nothing"], [[9.0, 10.0]])
-    np.testing.assert_array_equal(found["a", "PPO"], [[3.0, 4.0], [5.0, 6.0]])
+    np.testing.assert_array_equal(found["a", "PPO 1×"], [[3.0, 4.0], [5.0, 6.0]])
     assert found["b", "pathwise"].shape == (1, 2)
     np.testing.assert_array_equal(
-        cells.matrices(table.dropna(subset="fill_rate"), "fill_rate")["a", "best heuristic"], [[0.5, 1.0]]
+        cells.matrices(table.dropna(subset="fill_rate"), "fill_rate")["a", "designed rule"], [[0.5, 1.0]]
     )
 
 

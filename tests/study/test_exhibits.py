@@ -32,6 +32,10 @@ def test_links_by_package():
     assert exhibits.api_link(meirl.make) == "api-envs.html#meirl.envs.make"
     assert exhibits.api_link(meirl.rollout) == "api.html#meirl.rollout.rollout"
     assert exhibits.api_link(exhibits.source) == "api-study.html#meirl_study.exhibits.source"
+    # What is private has no entry: its class has, or its module.
+    assert exhibits.api_link(experience.Collector._play) == "api-learn.html#meirl.learn.experience.Collector"
+    assert exhibits.api_link(networks.ActorCritic.__init__).endswith("#meirl.learn.networks.ActorCritic")
+    assert exhibits.api_link(a3c._learn) == "api-learn.html#module-meirl.learn.a3c"
     with pytest.raises(ValueError, match=r"pandas\.\S*DataFrame is not in the API reference"):
         exhibits.api_link(pd.DataFrame)
 

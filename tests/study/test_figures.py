@@ -6,6 +6,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -76,6 +77,13 @@ def services() -> pd.DataFrame:
     return pd.DataFrame({"fill_rate": share, "published_service_level": 0.9 + share / 10, "cost": 1.0}, index=names)
 
 
+def budgets() -> pd.DataFrame:
+    """Two seeds at either budget."""
+    rows = [(budget, seed, k * times, 130 - 10 * k + seed) for budget, times in (("1×", 1), ("10×", 10))
+            for seed in range(2) for k in range(1, 5)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["budget", "seed", "millions", "percent"])
+
+
 def parts() -> pd.DataFrame:
     index = pd.MultiIndex.from_product([meirl.NAMES, ["best heuristic", "PPO"]])
     return pd.DataFrame(100.0, index=index, columns=list(style.PARTS))
@@ -95,6 +103,8 @@ def made() -> dict[str, list[tuple]]:
     shares = placed("RL agent", "PPO").assign(kind="measured", never=1_000.0)
     shares.loc[shares["policy"] == "RL agent", "kind"] = "published"
     return {
+        "cell_curves": [({"PPO": budgets()}, {"PPO": 120.0}), (dict.fromkeys("abcd", budgets()),
+                        dict(zip("abcd", (104.0, 180.0) * 2, strict=True)), 2)],
         "chain": [(meirl.make(name),) for name in meirl.NAMES],
         "cost_parts": [(parts(), UNITS)],
         "cost_surface": [(surface, ("x", "y"), "units", ((0.1, 0.5), (0.2, 0.4)), {"here": (0.5, 0.6)})],
@@ -111,6 +121,7 @@ def made() -> dict[str, list[tuple]]:
         "optimality": [({"a": estimates(["rule", "PPO"]) - 298, "b": estimates(["PPO"])}, {"a": {"PPO": 2.0}})],
         "learning_curves": [(pd.concat([history(seed=0), history(seed=1)]), "10,000s", REFERENCE)],
         "ordering": [(seen(), np.linspace(5, 20, 30), {0: "warehouse", 1: "retailer 1"})],
+        "pays": [({"1 worker": history(), "2 workers": history()}, "10,000s", REFERENCE)],
         "same_luck": [({"common": cloud, "independent": cloud[:, ::-1]}, "units")],
         "searches": [({"one": pd.DataFrame({"simulated_steps": [1e5, 2e6], "best_cost": [5e3, 200]})}, "10,000s")],
         "seed_spread": [(runs(),)],
@@ -123,7 +134,7 @@ def made() -> dict[str, list[tuple]]:
         "training": [(history(kl=0.1, clip_fraction=0.2, entropy=3, explained_variance=0.5), "units", REFERENCE),
                      (history(gradient_norm=0.1, entropy=3, explained_variance=0.5), "units", {})],
         "workers": [({"1 worker": history(), "2 workers": history()}, "10,000s", REFERENCE)],
-        "wrong_choice": [(wrong(),)],
+        "wrong_choice": [(wrong(), 0.05)],
     }  # fmt: skip
 
 
@@ -216,11 +227,26 @@ def test_the_house_style_ends_with_the_figure():
 
 
 def test_panels_of_a_row_share_the_label_on_the_left():
-    (first, *others) = draw("wrong_choice", *made()["wrong_choice"]).axes
-    assert first.get_ylabel() == "share of experiments that\npick the worse policy"
-    assert not any(ax.get_ylabel() for ax in others)
+    labels = [ax.get_ylabel() for ax in draw("wrong_choice", *made()["wrong_choice"]).axes]
+    assert labels == ["experiments that pick\nthe worse policy [%]", ""] * 2
     labels = [ax.get_ylabel() for ax in draw("tails", *made()["tails"]).axes]
     assert labels == ["share of episodes\nthat cost more", ""] * 2
+
+
+def test_wrong_choices_are_shown_in_percent_with_the_aim():
+    first = draw("wrong_choice", *made()["wrong_choice"]).axes[0]
+    aim, common, independent = first.lines
+    assert set(aim.get_ydata()) == {5}
+    assert common.get_ydata()[0] == 50
+    assert [line.get_label() for line in (common, independent)] == ["common", "independent"]
+
+
+def test_a_shock_is_shaded_and_only_a_capacity_that_there_is_is_drawn():
+    with_capacity, without = (figures.stressors(*values) for values in made()["stressors"])
+    assert len(with_capacity.axes) == 4
+    assert with_capacity.axes[0].get_xlim() == (0, 240)  # two seasons
+    assert len(without.axes) == 3
+    assert without.axes[0].get_xlim() == (0, 60)
 
 
 def test_a_chain_names_its_nodes_and_costs():
@@ -234,12 +260,21 @@ def test_a_chain_names_its_nodes_and_costs():
 
 def test_an_episode_gives_a_node_the_same_colour_in_every_panel():
     env, record = played("divergent-nonstationary")
-    stock, orders, waiting, _ = figures.episode(env, record).axes
+    stock, *orders, waiting, _ = figures.episode(env, record).axes
     colours = [line.get_color() for line in stock.lines]
-    assert [line.get_color() for line in orders.lines] == [line.get_color() for line in waiting.lines] == colours
+    assert [line.get_color() for line in waiting.lines] == colours
+    assert [mpl.colors.to_hex(ax.patches[0].get_facecolor()).upper() for ax in orders] == [c.upper() for c in colours]
     shown = waiting.lines[1].get_ydata()
     assert np.array_equal(shown, record["backlog"][0, :, 0])
     assert np.isnan(waiting.lines[0].get_ydata()).all()  # nobody waits at the warehouse
+
+
+def test_an_episode_shows_the_orders_of_every_node_in_a_row_of_its_own():
+    env, record = played("meis-stationary")
+    _, *orders, _, _ = figures.episode(env, record, 50).axes
+    shown = [ax.patches[0].get_data()[0] for ax in orders]
+    assert np.array_equal(shown, record["orders"][0, :50].T)
+    assert [ax.get_yticks()[-1] for ax in orders] == [20_000, 12_000, 12_000]
 
 
 def test_public_functions_say_what_they_draw():

@@ -6,8 +6,11 @@ from toys import Aim, toy
 
 import meirl
 from meirl import heuristics
-from meirl.learn import Run, load_policy, preset
-from meirl_study.pathwise import Actor, Config, option_costs, scale_gradient, straight_through, train, update
+from meirl.learn import Run, load_policy, ppo, preset
+from meirl.learn.networks import seeded
+from meirl.rollout import play
+from meirl_study import pathwise, study
+from meirl_study.pathwise import Actor, Config, actor_critic_loss, train, update, warm_start
 
 SMALL = Config(steps=8_000, environments=8, imitation=2, evaluations=2, validation_episodes=4, hidden=(16,))
 
@@ -37,53 +40,37 @@ def test_the_gradient_is_that_of_the_simulated_cost():
         assert float(bias.grad[i]) == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", meirl.NAMES)
-def test_what_is_played_while_training_is_the_policy_itself(name):
-    """The relaxation only changes the gradient: the cost of a round is the true cost of the policy."""
-    env = make(name)
+def test_an_update_returns_the_true_cost_and_follows_the_gradient():
+    env = make("divergent-nonstationary")
     torch.manual_seed(0)
     actor, scenario = Actor(env, SMALL), env.sample(4, 0)
     true = meirl.rollout(env, actor, scenario)["cost"].mean()
-    frozen = torch.optim.SGD(actor.parameters(), lr=0.0)
-    cost, norm = update(actor, env, scenario, frozen, SMALL)
+    cost, norm = update(actor, env, scenario, torch.optim.SGD(actor.parameters(), lr=0.1), 1.0)
     assert cost == pytest.approx(true, rel=1e-5)
     assert norm > 0
+    assert meirl.rollout(env, actor, scenario)["cost"].mean() < true
 
 
-def test_segments_and_memory_shorten_the_gradient():
-    env = make("divergent-nonstationary")
-    grown = env.reset(2)
-    grown = grown._replace(on_hand=grown.on_hand.clone().requires_grad_())
-    for share in (0.0, 0.25, 1.0):
-        after = scale_gradient(grown, share)
-        assert torch.equal(after.on_hand, grown.on_hand)
-        assert after.on_hand.requires_grad == (share > 0)
-        if share:
-            (slope,) = torch.autograd.grad(after.on_hand.sum(), grown.on_hand)
-            assert (slope == share).all()
+def test_the_budget_counts_imitation_and_discrete_actions_are_only_imitated():
+    env = make("divergent-stationary")  # 100 periods
+    config = Config(steps=10_000, environments=10, imitation=3)
+    assert config.rounds(env) == 10
+    assert config.model_copy(update={"steps": 1}).rounds(env) == 3
+    assert config.rounds(make("meis-stationary")) == 3
 
 
-def test_straight_through_plays_the_likeliest_option_and_passes_the_softmax_gradient():
-    logits = torch.tensor([[1.0, 2.0, 0.5]], requires_grad=True)
-    worth = torch.tensor([3.0, 1.0, 2.0])
-    choice = straight_through(logits, temperature=2.0)
-    assert choice.tolist() == [[0, 1, 0]]
-    (slope,) = torch.autograd.grad((choice * worth).sum(), logits)
-    (expected,) = torch.autograd.grad(((logits / 2).softmax(1) * worth).sum(), logits)
-    torch.testing.assert_close(slope, expected)
-
-
-def test_fixed_order_costs_are_those_of_the_environment():
-    leaf = [5000, 5000, 5000, 6000]
-    assert option_costs(meirl.make("meis-stationary")).tolist() == [0, *[1000] * 4, *leaf, *leaf]
+@pytest.mark.parametrize("name", meirl.NAMES[:2])
+def test_with_validation_the_preset_simulates_as_much_as_the_published_budget(name):
+    env, config = meirl.make(name), preset("pathwise", "tuned", name)
+    validated = (config.evaluations + 1) * config.validation_episodes * env.horizon
+    assert config.rounds(env) * config.environments * env.horizon + validated <= 2_560_000
+    assert preset("ppo", "tuned", name).simulated_steps(env) == pytest.approx(2_560_000, rel=0.01)
 
 
 def test_it_finds_a_known_optimum():
     """Every node should order 10; the network starts far from it and nothing is imitated."""
-    env = toy(Aim)
-    config = Config(
-        steps=16_000, environments=4, imitation=0, segment=25, learning_rate=0.01, hidden=(16,), validation_episodes=4
-    )
+    env = toy(Aim, horizon=25)
+    config = Config(steps=24_000, environments=4, imitation=0, learning_rate=0.01, hidden=(16,), validation_episodes=4)
     done = train(env, config, 0, progress=False)
     assert done.history[0]["training_cost"] > 100 * env.horizon
     assert done.best_cost < 20 * env.horizon  # within 0.02 units
@@ -99,6 +86,61 @@ def test_imitation_comes_close_to_the_heuristic():
     assert done.history[0]["validation_cost"] < teacher + 0.1 * (never - teacher)
 
 
+@pytest.mark.parametrize("name", meirl.NAMES)
+def test_imitated_samples_are_what_was_seen_and_what_the_rule_does_there(name):
+    env = make(name)
+    never, rule = heuristics.load(env, "never-order"), heuristics.load(env)
+    scenario = env.sample(2, 1)
+    vectors, actions = pathwise.play_and_ask(env, never, rule, scenario)
+    seen = [(observation.vector(), rule(observation)) for observation, _ in play(env, never, scenario)]
+    assert torch.equal(vectors, torch.cat([vector for vector, _ in seen]))
+    assert torch.equal(actions, torch.cat([action for _, action in seen]))
+
+
+def test_without_a_gradient_and_a_rule_there_is_nothing_to_learn_from():
+    with pytest.raises(ValueError, match="meis-stationary: actions are discrete, there is no gradient to follow"):
+        train(make("meis-stationary"), SMALL.model_copy(update={"imitation": 0}), 0, progress=False)
+
+
+@pytest.mark.parametrize("name", ["divergent-nonstationary", "meis-stationary"])
+def test_an_actor_critic_learns_to_do_what_it_is_shown(name):
+    env = make(name)
+    vectors, actions = pathwise.play_and_ask(env, heuristics.load(env), heuristics.load(env), env.sample(8, 1))
+    network = seeded(ppo.Network, env, preset("ppo", "tuned", name), 0)
+    optimiser, losses = torch.optim.Adam(network.parameters(), lr=3e-3), []
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = actor_critic_loss(network, vectors, actions)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    with torch.no_grad():
+        done = network.mode(network.head(vectors))
+    if env.options is None:
+        assert losses[-1] == pytest.approx(float((done - actions).square().mean()), rel=0.2)
+    else:
+        assert (done == actions).float().mean() > 0.7
+
+
+def test_ppo_goes_on_from_the_imitation_and_counts_its_steps(tmp_path):
+    changes = {"steps": 20_000, "environments": 4, "copies": 2, "validation_episodes": 2, "evaluations": 4}
+    task = study.Task("divergent-nonstationary", "ppo", seed=3, changes=changes)
+    warm_start(task, tmp_path)
+    folder = task.folder(tmp_path)
+    env, config = meirl.make(task.env), preset("ppo", "tuned", task.env, **changes)
+    begun = (folder / "checkpoint.pt").read_bytes()
+    warm_start(task, tmp_path)
+    assert (folder / "checkpoint.pt").read_bytes() == begun, "it is made once"
+    cold = ppo.train(env, config, 3, progress=False).history
+    warm = ppo.train(env, config, 3, folder, resume=True, progress=False)
+    first, *rest = warm.history
+    assert first["steps"] % config.steps_per_round(env) == 0
+    assert 0 < first["steps"] < warm.steps == cold[-1]["steps"]
+    assert first["validation_cost"] < 0.5 * min(row["validation_cost"] for row in cold)
+    assert len(rest) >= 1
+
+
 @pytest.mark.parametrize("name", ["divergent-stationary", "meis-stationary"])
 def test_same_seed_same_run_and_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path, monkeypatch):
     env = make(name)
@@ -108,7 +150,7 @@ def test_same_seed_same_run_and_a_resumed_run_equals_an_uninterrupted_one(name, 
     def stops(self, *arguments):
         real(self, *arguments)
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == (2 if env.options is None else 1):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

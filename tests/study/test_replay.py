@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import meirl
 from meirl.__main__ import app
-from meirl_study.replay import replay
+from meirl_study.replay import MeisRecord, Trace, replay
 
 TRACES = sorted((Path(__file__).parents[1] / "traces").glob("*.npz"))
 TOLERANCE = 1e-6
@@ -59,3 +59,16 @@ def test_the_command_prints_errors_by_field_as_json():
     done = CliRunner().invoke(app, ["replay", "--env", environment(path), str(path)])
     assert done.exit_code == 0
     assert json.loads(done.stdout) == play(path)
+
+
+def test_the_studys_service_level_is_cut_at_zero(tmp_path):
+    """As in the study, where more waits than was to be expected: here a hundredfold demand on the first days."""
+    (path,) = (path for path in TRACES if path.stem == "meis_nonstationary_never")
+    with np.load(path) as data:
+        recorded = dict(data)
+    recorded["exo_demand"][:3] *= 100
+    np.savez(tmp_path / "flood.npz", **recorded)
+    env = meirl.make(environment(path), observation="published", dtype=torch.float64)
+    level = MeisRecord(env, Trace(tmp_path / "flood.npz")).play()["reference_service_level"]
+    assert level.min() == 0
+    assert level.max() <= 1

@@ -8,7 +8,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 import meirl
+from meirl.learn import preset
+from meirl_study import sb3
 from meirl_study.sb3 import InventoryVecEnv
+
+SHORT = {"environments": 4, "copies": 1, "segment": 10, "minibatch": 20, "epochs": 2, "validation_episodes": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -20,22 +24,28 @@ def _leave_global_generators_alone():
     np.random.set_state(state)  # noqa: NPY002
 
 
-def test_it_steps_as_the_gymnasium_vector_environment_does(name):
-    """Same observations, rewards and ends; the last observation where Stable-Baselines3 looks for it."""
-    ours, theirs = InventoryVecEnv(name, 3), gym.make_vec(f"meirl/{name}-v0", num_envs=3)
+def test_it_steps_as_the_gymnasium_vector_environment_does(name, observation):
+    """Same observations, rewards and ends; the last observation where Stable-Baselines3 looks for it.
+
+    It bootstraps where ``TimeLimit.truncated`` is true: only where the time left is not in sight.
+    """
+    ours = InventoryVecEnv(name, 3, observation=observation)
+    theirs = gym.make_vec(f"meirl/{name}-v0", num_envs=3, observation=observation)
     ours.seed(5)
     np.testing.assert_array_equal(ours.reset(), theirs.reset(seed=5)[0])
     theirs.action_space.seed(0)
     for _ in range(theirs.chain.horizon + 1):
         action = theirs.action_space.sample()
         seen, reward, done, infos = ours.step(action)
-        expected, expected_reward, _, truncated, info = theirs.step(action)
+        expected, expected_reward, terminated, truncated, info = theirs.step(action)
         np.testing.assert_array_equal(seen, expected)
         np.testing.assert_allclose(reward, expected_reward, rtol=1e-6)
-        np.testing.assert_array_equal(done, truncated)
+        np.testing.assert_array_equal(done, terminated | truncated)
         assert [i["cost"] for i in infos] == info["cost"].tolist()
         assert [i.get("TimeLimit.truncated", False) for i in infos] == truncated.tolist()
-        if truncated.any():
+        if done.any():
+            assert truncated.all() == (observation == "published")
+            assert all("TimeLimit.truncated" in i for i in infos)
             np.testing.assert_array_equal([i["terminal_observation"] for i in infos], info["final_obs"])
     ours.reset(), theirs.reset()  # a seed counts once, then the stream goes on
     for _ in range(8):
@@ -75,3 +85,52 @@ def test_their_ppo_trains_on_it_box_and_discrete_and_repeats_with_a_seed(name):
     env = meirl.make(name, horizon=20)
     table = meirl.rollout(env, lambda o: torch.from_numpy(agent.predict(o.vector().numpy())[0]), env.sample(2, 0))
     assert np.isfinite(table["cost"]).all()
+
+
+def test_their_ppo_gets_our_settings():
+    config = preset("ppo", "tuned", "divergent-nonstationary")
+    given = sb3.arguments(config)
+    agent = PPO("MlpPolicy", InventoryVecEnv("divergent-nonstationary", config.environments), device="cpu", **given)
+    assert agent.rollout_buffer.buffer_size == config.segment
+    assert (agent.batch_size, agent.n_epochs) == (config.minibatch, config.epochs)
+    assert (agent.gamma, agent.gae_lambda) == (config.discount, config.gae_lambda)
+    assert [agent.lr_schedule(remaining) for remaining in (1, 0.5, 0)] == pytest.approx(
+        [config.learning_rate, config.learning_rate / 2, 0]
+    )
+    assert agent.clip_range(1.0) == config.clip
+    assert 1.5 * agent.target_kl == pytest.approx(config.max_kl)
+    assert tuple(layer.out_features for layer in agent.policy.mlp_extractor.policy_net[::2]) == config.network.hidden
+    assert agent.policy.log_std.tolist() == [config.network.log_std] * 4
+
+
+@pytest.mark.parametrize(("settings", "steps"), [("ours", 160), ("defaults", 2_048)])
+def test_their_ppo_is_trained_as_long_as_ours_and_tested_at_its_best(settings, steps, monkeypatch):
+    watches = []
+
+    class Kept(sb3.Watch):
+        def __init__(self, *args):
+            super().__init__(*args)
+            watches.append(self)
+
+    monkeypatch.setattr(sb3, "Watch", Kept)
+    name = "meis-stationary"
+    table = sb3.cost(name, settings, 1, 5, steps=160, evaluations=4, **SHORT)
+    assert table["episode"].tolist() == list(range(5))
+    assert set(table["steps"]) == {steps}
+    assert set(table["learner"]) == {f"Stable-Baselines3, {sb3.SETTINGS[settings]}"}
+    assert (table["seconds"] > 0).all()
+    (watch,) = watches
+    if settings == "ours":
+        assert [row["steps"] for row in watch.history] == [40, 80, 120, 160]
+    # What was tested is the policy with the lowest validation cost.
+    env = meirl.make(name)
+    watch.model.policy.load_state_dict(watch.best)
+    validation = meirl.rollout(env, watch.policy, meirl.held_out(env, "validation", 2))["cost"].mean()
+    assert validation == pytest.approx(min(row["validation_cost"] for row in watch.history))
+    test = meirl.rollout(env, watch.policy, meirl.held_out(env, "test", 5))["cost"]
+    np.testing.assert_allclose(table["cost"], test)
+
+
+def test_settings_that_are_not_known_are_refused():
+    with pytest.raises(ValueError, match="settings must be one of defaults, ours, got 'theirs'"):
+        sb3.cost("meis-stationary", "theirs", 0, 1)

@@ -1,7 +1,9 @@
 """Weak baselines: what orders nothing is found out, boxes and clips change only what they say."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import meirl
 from meirl.heuristics import load, read_levels
@@ -18,8 +20,8 @@ def test_the_ladder_leads_from_ordering_nothing_to_the_best_rule():
     env = meirl.make("divergent-nonstationary")
     scenario = env.sample(3, seed=1)
     ladder = baselines.ladder(env, scenario)
-    assert list(ladder.index[[0, -2, -1]]) == ["as published", "levels tuned", "best tuned rule"]
-    costs = [mean_cost(env, rule, scenario) for rule in ("never-order", "echelon-base-stock", "best")]
+    assert list(ladder.index[[0, -2, -1]]) == ["as published", "textbook rule, tuned", "designed rule, tuned"]
+    costs = [mean_cost(env, rule, scenario) for rule in ("never-order", "textbook", "best")]
     assert ladder["value"].iloc[[0, -2, -1]].tolist() == pytest.approx(costs)
     assert (ladder["low"] < ladder["value"]).all()
 
@@ -63,6 +65,40 @@ def test_a_raised_clip_serves_more_and_leaves_ordering_nothing_alone(tmp_path, m
         assert tuned.loc[cap, "value"] == pytest.approx(cost)
     assert tuned.loc[40, "value"] < 0.5 * tuned.loc[1, "value"]
     assert tuned.loc[40, "fill_rate"] > tuned.loc[1, "fill_rate"]
+
+
+def test_what_is_left_of_a_claim_is_counted_by_paired_episodes():
+    agents = pd.DataFrame({"env": ["x"] * 3 + ["y"] * 2, "episode": [2, 0, 1, 0, 1], "cost": [6.0, 2, 4, 10, 12]})
+    left = baselines.margins(agents, {"x": np.array([3.0, 5, 10]), "y": np.array([5.0, 7])})
+    assert left.loc["x", "value"] == pytest.approx(-100 * 2 / 6)  # 1, 1 and 4 of 6
+    assert left.loc["y"].tolist() == pytest.approx([500 / 6] * 3)
+    half = 4.30265 * np.std([1, 1, 4], ddof=1) / 3**0.5 * 100 / 6
+    assert left.loc["x", "high"] - left.loc["x", "value"] == pytest.approx(half, rel=1e-4)
+
+
+def test_a_claim_is_turned_round_by_an_interval_of_the_other_sign():
+    left = pd.DataFrame({"low": [2.0, -1, -3, -2], "high": [3.0, 1, -2, -1]}, list("abcd"))
+    claimed = pd.Series({"a": 5, "b": 5, "c": -5, "d": 5}, dtype=object)
+    assert baselines.turned(claimed, left) == 2
+
+
+def test_retailers_are_ranked_within_their_episode():
+    env = meirl.make("divergent-stationary", horizon=80)
+    scenario = env.sample(3, seed=1)
+
+    def first_is_served(observation):
+        orders = torch.full_like(observation.state.on_hand, 15.0)
+        orders[:, 2:] = 0
+        return env.action(orders)
+
+    table = baselines.by_rank(env, {"never": load(env, "never-order"), "one": first_is_served}, scenario)
+    totals = meirl.simulate(env, first_is_served, scenario).flows
+    served = totals.filled / totals.demand
+    assert list(table) == ["retailer 1", "retailer 2", "retailer 3"]
+    assert table.loc["one", "retailer 1"] == pytest.approx(float(served[:, 0].mean()))
+    assert table.loc["one", "retailer 2"] == pytest.approx(float(served[:, 1:].amax(1).mean()))
+    assert table.loc["one"].is_monotonic_decreasing
+    assert table.loc["never", "retailer 2"] < 0.4 < 0.6 < table.loc["one", "retailer 1"]
 
 
 def test_who_discounts_all_sees_the_first_period_and_who_does_not_sees_the_episode():

@@ -8,10 +8,11 @@ ROWS = pd.MultiIndex.from_tuples([("x", "PPO"), ("y", "A3C")])
 ESTIMATES = pd.DataFrame({"value": [1.24, -2], "low": [1, -3.0], "high": [2, -1.0], "other": [0.5, 0.25]}, ROWS)
 
 
-def test_a_table_has_a_name_for_its_value():
+def test_a_table_has_an_estimate_and_its_interval_in_one_column():
     table = reading.table(ESTIMATES, "extra %", "+.1f", {"other": ".0%"})
-    assert list(table) == ["extra %", "low", "high", "other"]
-    assert table.loc["x", "PPO"].tolist() == ["+1.2", "+1.0", "+2.0", "50%"]
+    assert list(table) == ["extra %", "other"]
+    assert table.loc["x", "PPO"].tolist() == ["+1.2 (+1.0 to +2.0)", "50%"]
+    assert list(reading.table(ESTIMATES, "extra %", "+.1f")) == ["extra %"]
 
 
 def test_texts_are_named_after_their_rows():

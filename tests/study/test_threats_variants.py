@@ -1,54 +1,68 @@
-"""Variants: each differs in one respect, short runs are kept apart, effects are ratios with intervals."""
+"""Variants: each differs in one respect, their runs are kept apart, effects are ratios with intervals."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 import meirl
 from meirl.learn import load_checkpoint, preset
 from meirl_study.threats import variants
-from meirl_study.threats.variants import DEFECTS_ALONE, TERMINAL, Variant
+from meirl_study.threats.variants import FAULTS, SIGHT, TUNED, Variant
 
 TINY = {"steps": 730, "environments": 2, "copies": 1, "evaluations": 1, "validation_episodes": 2}
 
 
-@pytest.mark.parametrize(("algo", "variant"), [(a, v) for a in DEFECTS_ALONE for v in DEFECTS_ALONE[a]])
-def test_every_variant_is_a_valid_preset_and_differs_from_the_tuned_one(algo, variant):
-    chosen = DEFECTS_ALONE[algo][variant]
-    tuned = preset(algo, "tuned", "divergent-nonstationary")
-    same = preset(algo, "tuned", "divergent-nonstationary", **chosen.changes) == tuned
-    assert (same and chosen.observation == "full") == (variant == "tuned")
+@pytest.mark.parametrize("variant", [*FAULTS.items(), *SIGHT.items()], ids=lambda item: item[0])
+def test_every_variant_is_a_valid_preset_and_differs_from_the_tuned_one(variant):
+    name, chosen = variant
+    tuned = preset("ppo", "tuned", "divergent-nonstationary")
+    same = preset("ppo", "tuned", "divergent-nonstationary", **chosen.changes) == tuned
+    assert (same and chosen.observation == "full") == (name == "tuned")
 
 
-def test_variants_are_trained_apart_and_found_again(tmp_path):
-    chosen = {"tuned": Variant(), "short sight!": Variant({"discount": 0.5}, "published")}
-    costs = variants.train_variants(chosen, "meis-stationary", "ppo", [3, 4], tmp_path, TINY, episodes=2, jobs=1)
+def test_variants_are_trained_apart_and_the_tuned_one_is_the_studys(tmp_path):
+    chosen = {"tuned": TUNED, "short sight!": Variant({"discount": 0.5}, "published")}
+    costs = variants.train_variants(chosen, "meis-stationary", [3, 4], tmp_path, TINY, episodes=2, jobs=1)
     assert list(costs) == list(chosen)
     assert list(costs.index) == [3, 4]
-    assert variants.folder(tmp_path, "short sight!") == tmp_path / "short-sight"
-    saved = load_checkpoint(tmp_path / "short-sight/meis-stationary/ppo/tuned/seed-4/policy.pt")
+    assert (tmp_path / "meis-stationary/ppo/tuned/seed-4/policy.pt").exists()
+    assert variants.folder(tmp_path, "short sight!") == tmp_path / "variants/short-sight"
+    saved = load_checkpoint(tmp_path / "variants/short-sight/meis-stationary/ppo/tuned/seed-4/policy.pt")
     assert '"discount":0.5' in saved["config"]
     assert saved["observation"] == "published"
     own = meirl.make("meis-stationary", observation="published")
-    (agent,) = variants.agents(tmp_path, "short sight!", "meis-stationary", "ppo", [4], own)
+    (agent,) = variants.agents(tmp_path, "short sight!", "meis-stationary", [4], own)
     played = meirl.rollout(own, agent, meirl.held_out(own, "test", 2))["cost"]
     assert costs.loc[4, "short sight!"] == pytest.approx(played.mean())
     other = meirl.make("meis-nonstationary", observation="published")
-    first, second = variants.agents(tmp_path, "short sight!", "meis-stationary", "ppo", [3, 4], other)
+    first, second = variants.agents(tmp_path, "short sight!", "meis-stationary", [3, 4], other)
     scenario = other.sample(2, seed=0)
     assert (meirl.rollout(other, first, scenario)["cost"] != meirl.rollout(other, second, scenario)["cost"]).any()
 
 
-def test_discounts_are_named_and_put_in_order():
-    chosen = variants.discounts([0.95, 0.99, 0.997], 0.99)
-    assert list(chosen) == ["tuned", "discount 0.95", "discount 0.997", TERMINAL]
-    assert chosen["discount 0.95"] == Variant({"discount": 0.95})
-    assert chosen[TERMINAL].changes == {"defect_terminal_horizon": True}
-    table = variants.by_discount(pd.DataFrame({"value": [0.0, 1, 2, 3]}, list(chosen)), 0.99)
-    assert list(table["value"].items()) == [("0.95", 1), ("0.99", 0), ("0.997", 2)]
+def test_the_time_of_all_runs_is_added_up(tmp_path):
+    for name, seconds in (("a/seed-0", 30), ("b/c/seed-1", 90)):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+    assert variants.core_minutes(tmp_path) == 2
+    assert variants.core_minutes(tmp_path / "a") == 0.5
+
+
+def test_an_extra_cost_is_a_ratio_with_the_interval_of_welch():
+    one, two = np.array([100.0, 110, 121]), np.array([100.0, 90, 81, 100])
+    found = variants.extra(one, two, 0.9)
+    logs = np.log(one), np.log(two)
+    errors = [sample.var(ddof=1) / len(sample) for sample in logs]
+    freedom = sum(errors) ** 2 / sum(error**2 / (len(sample) - 1) for error, sample in zip(errors, logs, strict=True))
+    middle = logs[0].mean() - logs[1].mean()
+    half = stats.t.ppf(0.95, freedom) * sum(errors) ** 0.5
+    expected = 100 * np.expm1([middle, middle - half, middle + half])
+    assert list(found.values()) == pytest.approx(expected)
 
 
 def test_effects_are_ratios_whose_intervals_hold_together():
@@ -61,11 +75,13 @@ def test_effects_are_ratios_whose_intervals_hold_together():
     assert (table["mean_cost_low"] < table["mean_cost"]).all()
     low, high = table["low"], table["high"]
     assert low["same"] < 0 < high["same"]
-    assert 0 < low["more"] < 10 < high["more"]
-    assert low["less"] < -20 < high["less"] < 0
     assert (low["tuned"], high["tuned"]) == (0, 0)
-    alone = variants.effects(costs[["tuned", "more"]], confidence=0.5)
+    three = variants.extra(costs["more"].to_numpy(), costs["tuned"].to_numpy(), 1 - 0.05 / 3)
+    assert table.loc["more", ["low", "high"]].tolist() == pytest.approx([three["low"], three["high"]])
+    alone = variants.effects(costs[["tuned", "more"]])
     assert alone["high"]["more"] - alone["low"]["more"] < high["more"] - low["more"]
+    four = variants.effects(costs[["tuned", "more"]], comparisons=4)
+    assert four["high"]["more"] > high["more"]
 
 
 def test_variants_are_told_apart_by_intervals_without_zero():
@@ -73,8 +89,8 @@ def test_variants_are_told_apart_by_intervals_without_zero():
         {"value": [0.0, 12.4, 3, -7], "low": [0.0, 5, -1, -9], "high": [0.0, 20, 8, -2]},
         ["tuned", "... and no Jacobian", "unclear", "short sight"],
     )
-    assert variants.told_apart(table, 1) == "no Jacobian +12 % (+5 to +20)"
-    assert variants.told_apart(table, -1) == "short sight -7 % (-9 to -2)"
+    assert variants.told_apart(table, 1) == "no Jacobian +12.4 % (+5.0 to +20.0)"
+    assert variants.told_apart(table, -1) == "short sight -7.0 % (-9.0 to -2.0)"
     assert variants.told_apart(table[:1], 1) == "none"
 
 

@@ -5,19 +5,21 @@ units; no titles, since a caption says what to see. A table that lacks a column 
 """
 
 # isort: off
+from .cells import cell_curves
 from .evidence import (
     cost_parts, equal_effort, evidence, forest, gaps, hindsight, intervals, seed_spread, services, sweep, tails,
 )  # fmt: skip
+from .learning import pays
 from .policies import (
     cost_surface, curves, duel, ladder, learning_curves, ordering, searches, shared_luck, surrogate, training, workers,
 )  # fmt: skip
 from .known import optimality
-from .verdict import effort, frontier, opponents
+from .verdict import behaviour, effort, frontier, opponents
 from .problem import chain, episode, same_luck, stressors, wrong_choice
 
 __all__ = [
-    "chain", "cost_parts", "cost_surface", "curves", "duel", "effort", "episode", "equal_effort", "evidence",
-    "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "learning_curves", "opponents", "optimality",
-    "ordering", "same_luck", "searches", "seed_spread", "services", "shared_luck", "stressors", "surrogate", "sweep",
-    "tails", "training", "workers", "wrong_choice",
+    "behaviour", "cell_curves", "chain", "cost_parts", "cost_surface", "curves", "duel", "effort", "episode",
+    "equal_effort", "evidence", "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "learning_curves",
+    "opponents", "optimality", "ordering", "pays", "same_luck", "searches", "seed_spread", "services", "shared_luck",
+    "stressors", "surrogate", "sweep", "tails", "training", "workers", "wrong_choice",
 ]  # fmt: skip

@@ -54,7 +54,7 @@ def cost_surface(
     box: tuple[Pair, Pair] | None = None,
     points: Mapping[str, Pair] | None = None,
 ) -> Figure:
-    """Map the mean cost over two levels, logarithmically, with a search box and points of interest drawn in.
+    """Map the mean cost over two levels, logarithmically, with a search box, points of interest and the diagonal.
 
     Args:
         grid: index: the level on the vertical axis; columns: the level on the horizontal one.
@@ -67,9 +67,9 @@ def cost_surface(
     x, y = grid.columns.to_numpy(float), grid.index.to_numpy(float)
     levels = np.geomspace(np.nanmin(grid), np.nanmax(grid), 25)
     shades = ax.contourf(x, y, grid.to_numpy(), levels=levels, cmap="cividis_r", norm="log")
-    bar = figure.colorbar(shades, ax=ax, label=f"mean cost of an episode [{unit}]", ticks=levels[::4])
-    bar.ax.set_yticklabels([f"{level:,.0f}" for level in levels[::4]])
-    bar.ax.minorticks_off()
+    bar = figure.colorbar(shades, ax=ax, label=f"mean cost of an episode [{unit}]")
+    style.money(bar.ax.yaxis, f"mean cost of an episode [{unit}]", 1, 2, 5)
+    ax.axline((0, 0), slope=1, color="white", ls=":", lw=1.5)
     if box:
         (left, right), (bottom, top) = box
         width, height = right - left, top - bottom
@@ -87,7 +87,7 @@ def cost_surface(
 
 
 @style.styled
-def searches(histories: Mapping[str, pd.DataFrame], unit: str) -> Figure:
+def searches(histories: Mapping[str, pd.DataFrame], unit: str, reference: Levels | None = None) -> Figure:
     """Plot the best cost found so far against simulated steps, one line a search.
 
     ``histories`` are those of `meirl.heuristics.tuning.tune`: ``simulated_steps``, ``best_cost``.
@@ -95,6 +95,7 @@ def searches(histories: Mapping[str, pd.DataFrame], unit: str) -> Figure:
     figure, ax = plt.subplots(figsize=(style.WIDTH, 3))
     for name, history in histories.items():
         ax.step(history["simulated_steps"] / 1e6, history["best_cost"], where="post", marker="", label=name)
+    style.reference_lines(ax.axhline, reference)
     ax.set(xlabel="simulated steps [millions]", yscale="log")
     style.money(ax.yaxis, f"best training cost\nso far [{unit}]", 1, 2, 5)
     ax.legend()

@@ -119,7 +119,8 @@ def money(axis: Axis, label: str, *ticks: float) -> None:
 
 def reference_lines(draw: Callable[..., Any], levels: Mapping[str, float] | None) -> None:
     """Draw levels to compare with, by name, with ``ax.axhline`` or ``ax.axvline``."""
-    for (name, level), (colour, line) in zip((levels or {}).items(), cycle([(BLACK, "--"), (VERMILION, "-.")])):
+    lines = cycle([(BLACK, "--"), (VERMILION, "-."), (GREY, ":")])
+    for (name, level), (colour, line) in zip((levels or {}).items(), lines, strict=False):
         draw(level, color=colour, ls=line, lw=1.1, label=name)
 
 

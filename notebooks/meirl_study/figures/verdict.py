@@ -99,3 +99,34 @@ def frontier(panels: Mapping[str, Mapping[str, pd.DataFrame]], units: Mapping[st
         style.money(ax.yaxis, f"mean cost of an episode\n[{units[name]}]")
     style.shared_legend(figure, 3)
     return figure
+
+
+@style.styled
+def behaviour(seen: Mapping[str, Mapping[str, np.ndarray]], nodes: Sequence[str], unit: str) -> Figure:
+    """Draw one episode under several policies, one column a policy, one row each for stock, orders, backlog and cost.
+
+    Args:
+        seen: of `meirl_study.behaviour.watch`.
+        nodes: names, upstream first.
+        unit: of the cost.
+    """
+    facts = {"on hand": "on hand\n[units]", "orders": "orders\n[units]", "backlog": "backlog\n[units]",
+             "cost so far": f"cost so far\n[{unit}]"}  # fmt: skip
+    figure, axes = plt.subplots(len(facts), len(seen), figsize=(style.WIDTH, 6.2), sharex=True, sharey="row")
+    colours = style.looks(nodes)
+    for column, (policy, record) in enumerate(seen.items()):
+        axes[0, column].set_title(policy.replace(" ", "\n", 1), fontsize="small")
+        for row, (fact, label) in enumerate(facts.items()):
+            ax, values = axes[row, column], record[fact]
+            series = [values] if values.ndim == 1 else values.T
+            named = nodes[len(nodes) - len(series) :] if values.ndim > 1 else ["all"]
+            for name, line in zip(named, series, strict=True):
+                look = colours.get(name, {"color": style.BLACK}) | {"marker": "", "lw": 0.8}
+                ax.plot(line, label=name if name in colours else None, **look)
+            if not column:
+                ax.set_ylabel(label)
+                style.money(ax.yaxis, label)
+    for ax in axes[-1]:
+        ax.set_xlabel("period")
+    style.shared_legend(figure, len(nodes))
+    return figure

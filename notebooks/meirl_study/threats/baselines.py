@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from meirl.envs import Env, Scenario, make
 from meirl.evaluation import compare, estimate, held_out
 from meirl.heuristics import load
 from meirl.heuristics.tuning import Search
-from meirl.rollout import rollout, trajectory
+from meirl.rollout import Policy, rollout, simulate, trajectory
 
-from .. import rules
-from .searching import SearchTask, policy, search
+from .. import published
+from ..cells import OPPONENTS
+from ..own import tuned
+from .searching import SearchTask, search
 
 
 def ladder(env: Env, scenario: Scenario) -> pd.DataFrame:
-    """The published base stock, repaired step by step, then tuned, then the best tuned rule.
+    """The published base stock, repaired step by step, then the textbook rule and the designed one, both tuned.
 
     Args:
         env: a divergent environment.
@@ -29,8 +31,8 @@ def ladder(env: Env, scenario: Scenario) -> pd.DataFrame:
     Returns:
         One row a step: mean cost ``value`` with its interval ``low`` and ``high``, in units of ``cost_unit``.
     """
-    best = compare({"best tuned rule": load(env)}, env, scenario)
-    return pd.concat([rules.repaired(env, scenario), best])[["value", "low", "high"]]
+    tuned_rules = {f"{name}, tuned": load(env, which) for name, which in OPPONENTS.items()}
+    return compare(published.repairs(env) | tuned_rules, env, scenario)[["value", "low", "high"]]
 
 
 def orders_nothing(env: Env, rule: str, scenario: Scenario) -> bool:
@@ -52,7 +54,7 @@ def box_or_not(env: Env, inside: Search, scenario: Scenario) -> pd.DataFrame:
     """
     policies = {
         "published levels": load(env, "published"),
-        "our search in the published box": policy(env, inside),
+        "our search in the published box": tuned(env, inside),
         "same rule, wide box": load(env, "s-S"),
     }
     return compare(policies, env, scenario)
@@ -80,11 +82,60 @@ def raise_clip(
     for (cap, changes), own in zip(designs.items(), found, strict=True):
         clipped = make(env.name, device=env.device, **changes)
         policies = {
-            "base stock, tuned for the clip": policy(clipped, own),
+            "base stock, tuned for the clip": tuned(clipped, own),
             "order nothing": load(clipped, "never-order"),
         }
         tables[cap] = compare(policies, clipped, held_out(clipped, "test", episodes))
     return {name: pd.DataFrame({cap: table.loc[name] for cap, table in tables.items()}).T for name in policies}
+
+
+def margins(agents: pd.DataFrame, opponents: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """What the study's own agents cost more than an opponent: what is left of its claims.
+
+    Args:
+        agents: the study's own agents on the test scenarios, of `meirl_study.published.remeasured`.
+        opponents: costs of a policy on the same episodes, by environment.
+
+    Returns:
+        Index: environment. The agent's extra cost in percent of the opponent's, ``value`` (negative: cheaper), with its
+        interval ``low`` and ``high`` over paired episodes.
+    """
+    rows = {}
+    for name, cost in opponents.items():
+        own = agents[agents["env"] == name].set_index("episode")["cost"].sort_index().to_numpy()
+        rows[name] = estimate(100 * (own - cost) / cost.mean())
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def turned(claimed: pd.Series, left: pd.DataFrame) -> int:
+    """On how many environments a claimed win is a loss, or the reverse, by an interval without zero.
+
+    Args:
+        claimed: by how many percent the agent is said to be cheaper, by environment.
+        left: of `margins`.
+    """
+    sign = np.where(left["low"] > 0, 1, np.where(left["high"] < 0, -1, 0))
+    return int((sign * np.sign(claimed[left.index].astype(float)) > 0).sum())
+
+
+def by_rank(env: Env, policies: Mapping[str, Policy], scenario: Scenario) -> pd.DataFrame:
+    """Whom a policy serves: fill rates of the retailers of every episode, the best-served one first.
+
+    Args:
+        env: the environment.
+        policies: by name.
+        scenario: what all play.
+
+    Returns:
+        One row a policy, one column a rank, ``retailer 1`` the best-served one of an episode: mean shares of demand
+        that are filled at once.
+    """
+    rows = {}
+    for name, policy in policies.items():
+        flows = simulate(env, policy, scenario).flows
+        ranked, _ = (flows.filled / flows.demand.clamp(min=1)).sort(1, descending=True)
+        rows[name] = {f"retailer {rank}": share for rank, share in enumerate(ranked.mean(0).tolist(), 1)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def discounted(env: Env, discounts: Iterable[float], scenario: Scenario) -> pd.DataFrame:
@@ -93,11 +144,11 @@ def discounted(env: Env, discounts: Iterable[float], scenario: Scenario) -> pd.D
     Args:
         env: the environment.
         discounts: factors a period; 1 does not discount.
-        scenario: what it and the best rule play.
+        scenario: what it and the designed rule play.
 
     Returns:
-        Index: the discount; extra cost over the best rule in percent of that one's mean, ``value``, with its interval
-        ``low`` and ``high`` over episodes.
+        Index: the discount; extra cost over the designed rule in percent of that one's mean, ``value``, with its
+        interval ``low`` and ``high`` over episodes.
     """
     costs = [trajectory(env, load(env, rule), scenario)["cost"] for rule in ("never-order", "best")]
     rows = {}

@@ -11,19 +11,20 @@ from ..chapter import shown
 
 
 def table(estimates: pd.DataFrame, value: str, form: str, others: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A table for reading, with a name for its value.
+    """A table for reading: an estimate and its interval in one column, so that it fits the page.
 
     Args:
         estimates: columns ``value``, ``low``, ``high``, and others.
-        value: name of the value.
-        form: format of these three.
-        others: formats of other columns.
+        value: heading of the estimate.
+        form: format of its three numbers.
+        others: formats of other columns to show.
 
     Returns:
-        The table of `meirl_study.exhibits.table`.
+        Text.
     """
-    formats = dict.fromkeys([value, "low", "high"], form) | dict(others or {})
-    return exhibits.table(estimates.rename(columns={"value": value}), formats)
+    cells = [shown(*row, form) for row in estimates[["value", "low", "high"]].itertuples(index=False)]
+    rest = exhibits.table(estimates, others or {})[list(others or {})]
+    return pd.concat([pd.DataFrame({value: cells}, estimates.index), rest], axis=1)
 
 
 def texts(estimates: pd.DataFrame, key: str, form: str, unit: str = "", name: str = "value") -> dict[str, str]:

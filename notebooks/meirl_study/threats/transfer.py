@@ -15,7 +15,7 @@ from meirl.evaluation import estimate, held_out
 from meirl.heuristics import RULES, levels_file, read_levels
 from meirl.rollout import rollout
 
-from .variants import PUBLISHED_EYES, agents
+from .variants import PUBLISHED_EYES, agents, extra
 
 
 def transfer(
@@ -28,13 +28,13 @@ def transfer(
     Args:
         chains: names of the variants of each chain.
         seeds: training seeds of the agents.
-        root: folder of the variants' runs.
+        root: folder of the study's runs.
         episodes: test episodes.
         **same: of `make`, for the environments that are played.
 
     Returns:
-        Index ``(policy, made for, played on)``; columns as in `moved`. Intervals are over training seeds for PPO, over
-        episodes for rules.
+        Index ``(policy, made for, played on)``; columns as in `moved`. Intervals are over training seeds for PPO (no
+        seed has to do with one of another environment, so they are not paired), over paired episodes for rules.
     """
     rows = {}
     for made_for, target in (pair for chain in chains for pair in permutations(chain, 2)):
@@ -42,27 +42,29 @@ def transfer(
         env, plain = make(target, observation="published", **same), make(target, **same)
         scenario = held_out(env, "test", episodes)
         trained = (_agent_costs(root, home, seeds, env, scenario) for home in homes)
-        rows["PPO", made_for, target] = moved(*trained)
+        rows["PPO", made_for, target] = moved(*trained, paired=False)
         for rule in rules_of_both(target, made_for):
             tuned = (_rule_costs(home, rule, plain, scenario) for home in homes)
-            rows[rule, made_for, target] = moved(*tuned)
+            rows[rule, made_for, target] = moved(*tuned, paired=True)
     table = pd.DataFrame(rows).T.rename_axis(["policy", "made for", "played on"])
     return table.sort_index(level=["played on", "policy"])
 
 
-def moved(native: np.ndarray, transferred: np.ndarray) -> dict[str, float]:
+def moved(native: np.ndarray, transferred: np.ndarray, *, paired: bool) -> dict[str, float]:
     """Compare a policy made for another environment with its native kind.
 
     Args:
         native: costs of the native kind, of episodes or of training seeds, ``(n,)``.
-        transferred: costs of the other policy in the same episodes, or of the same seeds, ``(n,)``.
+        transferred: costs of the other policy, in the same episodes or of other seeds, ``(n,)``.
+        paired: by episode; else the samples are independent.
 
     Returns:
         Mean costs, ``native cost`` and ``transferred cost``; the extra cost in percent of the native one, ``value``,
         with its interval ``low`` and ``high`` over what the numbers are of.
     """
-    extra = 100 * (transferred - native) / native.mean()
-    return {"native cost": native.mean(), "transferred cost": transferred.mean(), **estimate(extra)}
+    share = 100 * (transferred - native) / native.mean()
+    found = estimate(share) if paired else extra(transferred, native)
+    return {"native cost": native.mean(), "transferred cost": transferred.mean(), **found}
 
 
 def rules_of_both(one: str, other: str) -> list[str]:
@@ -73,7 +75,7 @@ def rules_of_both(one: str, other: str) -> list[str]:
 
 def _agent_costs(root: Path, home: str, seeds: Sequence[int], env: Env, scenario: Scenario) -> np.ndarray:
     """Mean cost of every seed of the agents made for ``home``, ``(seeds,)``."""
-    policies = agents(root, PUBLISHED_EYES, home, "ppo", seeds, env)
+    policies = agents(root, PUBLISHED_EYES, home, seeds, env)
     return np.array([rollout(env, policy, scenario)["cost"].mean() for policy in policies])
 
 

@@ -1,8 +1,8 @@
-"""What a study does to its own verdict: one seed, unpaired tests, selection, means alone, a confounded design."""
+"""What a study does to its own verdict: one seed, unpaired tests, selection, one wild episode, a confounded design."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,19 @@ import pandas as pd
 from scipy import stats
 
 from meirl.envs import Env, Scenario
-from meirl.evaluation import cvar, estimate, held_out, interval
+from meirl.evaluation import estimate, held_out, interval
 from meirl.learn import preset
 
-from ..statistics import bootstrap
+from ..cells import LEARNERS, agent_names
+
+PAIR = LEARNERS[:2]
+"""PPO and A3C at the published budget."""
+NORMAL = 1.96  # standard errors in half of a 95 % interval
 
 
 def _by_cell(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """The rows of every environment and algorithm, in order of appearance."""
-    return list(table.groupby(["env", "algo"], sort=False))  # type: ignore[arg-type]
+    """The rows of every environment and agent, in order of appearance."""
+    return list(table.groupby(["env", "policy"], sort=False))  # type: ignore[arg-type]
 
 
 def run_costs(results: pd.DataFrame, best: Mapping[str, float]) -> pd.DataFrame:
@@ -26,13 +30,14 @@ def run_costs(results: pd.DataFrame, best: Mapping[str, float]) -> pd.DataFrame:
 
     Args:
         results: of `meirl_study.study.run`.
-        best: cost of the best rule by environment.
+        best: cost of the designed rule by environment.
 
     Returns:
-        One row a run: ``env``, ``algo``, ``seed``, ``cost`` (in units of ``cost_unit``) and ``percent``, the extra cost
-        over the best rule.
+        One row a run: ``env``; ``policy``, the agent as `meirl_study.cells.agent_names` calls it; ``seed``; ``cost``
+        (in units of ``cost_unit``) and ``percent``, the extra cost over the rule.
     """
-    runs = results.groupby(["env", "algo", "seed"], sort=False, as_index=False)["cost"].mean()
+    named = results.assign(policy=agent_names(results))
+    runs = named.groupby(["env", "policy", "seed"], sort=False, as_index=False)["cost"].mean()
     return runs.assign(percent=100 * (runs["cost"] / runs["env"].map(best) - 1))
 
 
@@ -40,38 +45,40 @@ def over_seeds(results: pd.DataFrame, best: Mapping[str, float]) -> pd.DataFrame
     """How far seeds lie apart; arguments as in `run_costs`.
 
     Returns:
-        Index: environment and algorithm (capitals). In percent of the best rule's cost: the mean extra cost over it,
-        ``value``, with its interval ``low`` and ``high`` over seeds; ``sd`` over seeds; the ``worst`` and the ``best``
-        seed; ``error``, the standard error over episodes that a study with one seed reports; and ``against``, how many
-        seeds alone have the opposite sign of the mean.
+        Index: environment and agent. In percent of the rule's cost: the mean extra cost over it, ``value``, with its
+        interval ``low`` and ``high`` over seeds; ``sd`` over seeds; the ``worst`` and the ``best`` seed; ``error``, the
+        standard error over episodes that a study with one seed reports; ``seeds``, and ``against``, how many of them
+        alone have the opposite sign of the mean.
     """
-    errors = {key: cell.groupby("seed")["cost"].sem().mean() for key, cell in _by_cell(results)}
+    named = results.assign(policy=agent_names(results))
+    errors = {key: cell.groupby("seed")["cost"].sem().mean() for key, cell in _by_cell(named)}
     rows = {}
-    for (name, algo), cell in _by_cell(run_costs(results, best)):
+    for (name, agent), cell in _by_cell(run_costs(results, best)):
         percent = cell["percent"]
-        rows[name, algo.upper()] = {
+        rows[name, agent] = {
             **estimate(percent.to_numpy()),
             "sd": percent.std(), "worst": percent.max(), "best": percent.min(),
-            "error": 100 * errors[name, algo] / best[name],
-            "against": (np.sign(percent) != np.sign(percent.mean())).sum(),
+            "error": 100 * errors[name, agent] / best[name],
+            "seeds": len(percent), "against": (np.sign(percent) != np.sign(percent.mean())).sum(),
         }  # fmt: skip
     return pd.DataFrame(rows).T
 
 
-def flips(runs: pd.DataFrame) -> float:
-    """How often one seed of PPO and one of A3C name the other algorithm the cheaper one than their means do.
+def flips(runs: pd.DataFrame, pair: Sequence[str]) -> float:
+    """How often one seed of each of two agents names the other one the cheaper than their means do.
 
     Args:
         runs: of `run_costs`.
+        pair: names of the agents.
 
     Returns:
         Share of all pairs of seeds on the same environment, in percent.
     """
     wrong = []
     for _, cell in runs.groupby("env"):
-        ppo, a3c = (cell.loc[cell["algo"] == algo, "cost"].to_numpy() for algo in ("ppo", "a3c"))
-        order = np.sign(ppo[:, None] - a3c[None])
-        wrong.append((order != np.sign(ppo.mean() - a3c.mean())).ravel())
+        one, other = (cell.loc[cell["policy"] == agent, "cost"].to_numpy() for agent in pair)
+        order = np.sign(one[:, None] - other[None])
+        wrong.append((order != np.sign(one.mean() - other.mean())).ravel())
     return float(100 * np.concatenate(wrong).mean())
 
 
@@ -83,7 +90,7 @@ def unpaired_width(costs: np.ndarray) -> dict[str, float]:
 
     Returns:
         Mean ``difference``, first minus second; half widths of its 95 % interval, ``± paired`` (Student's t) and
-        ``± unpaired`` (Welch's); their ``ratio``; and ``episodes saved``, its square: how many times as many episodes
+        ``± unpaired`` (Welch's); their ``ratio``; and ``episodes, times``, its square: how many times as many episodes
         the unpaired test needs for the same width.
     """
     first, second = costs.T
@@ -92,7 +99,7 @@ def unpaired_width(costs: np.ndarray) -> dict[str, float]:
     ratio = (test.high - test.low) / (high - low)
     return {
         "difference": (first - second).mean(), "± paired": (high - low) / 2, "± unpaired": (test.high - test.low) / 2,
-        "ratio": ratio, "episodes saved": ratio**2,
+        "ratio": ratio, "episodes, times": ratio**2,
     }  # fmt: skip
 
 
@@ -126,32 +133,6 @@ def power(
     return {name: pd.DataFrame.from_dict(own, orient="index") for name, own in rows.items()}
 
 
-def optimism(
-    costs: np.ndarray, sizes: Iterable[int], experiments: int, generator: np.random.Generator, *, common: bool
-) -> pd.DataFrame:
-    """By how much a candidate looks too good on the episodes that chose it.
-
-    Args:
-        costs: of every candidate on the same episodes, ``(candidates, episodes)``; their means are the truth.
-        sizes: episodes a candidate is scored on.
-        experiments: drawn from the episodes, with replacement.
-        generator: draws them.
-        common: all candidates are scored on the same episodes; else each on its own.
-
-    Returns:
-        Index: size; ``value``: true cost of the chosen candidate minus the cost it was chosen by, in percent of the
-        former, with ``low`` and ``high``: a 95 % interval of that mean over experiments.
-    """
-    count, episodes = costs.shape
-    truth, rows = costs.mean(1), {}
-    for n in sizes:
-        drawn = generator.integers(0, episodes, (experiments, 1 if common else count, n))
-        scores = costs[np.arange(count)[:, None], drawn].mean(2)  # (experiment, candidate)
-        chosen = scores.argmin(1)
-        rows[n] = estimate(100 * (1 - scores.min(1) / truth[chosen]))
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
 def chosen_on(env: Env, algo: str, changes: Mapping[str, Any]) -> Scenario:
     """The validation scenarios that choose the checkpoints of tuned agents.
 
@@ -163,26 +144,38 @@ def chosen_on(env: Env, algo: str, changes: Mapping[str, Any]) -> Scenario:
     return held_out(env, "validation", preset(algo, "tuned", env.name, **changes).validation_episodes)
 
 
-def selection_gaps(runs: pd.DataFrame, histories: pd.DataFrame, best: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """Extra cost over the best rule, on the scenarios that chose a run's checkpoint and on those that only test it.
+def selection_gaps(
+    results: pd.DataFrame, histories: pd.DataFrame, validation: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """Extra cost over the designed rule, on the scenarios that chose a run's checkpoint and on those that only test it.
 
     Args:
-        runs: of `run_costs`.
+        results: of `meirl_study.study.run`, agents with one preset.
         histories: of the same runs, from `meirl_study.study.histories`.
-        best: cost of the best rule on the validation scenarios, by environment and algorithm.
+        validation: costs of the rule on the validation scenarios, by environment, ``(episodes,)``.
+        test: those on the test scenarios.
 
     Returns:
-        Index: environment and algorithm (capitals); means over seeds, ``on validation [%]`` and ``on test [%]``;
-        their difference ``gap`` with its interval ``gap_low`` and ``gap_high`` over seeds.
+        Index: environment and agent; means over seeds, ``on validation [%]`` and ``on test [%]``; their difference
+        ``gap`` with its interval ``gap_low`` and ``gap_high``. The interval counts the luck of both scenario sets and
+        of the seeds: its variance is the sum of the three, as if agents varied with the episodes as the rule does.
     """
-    chosen_by = {key: cell.groupby("seed")["validation_cost"].min() for key, cell in _by_cell(histories)}
+    named = results.assign(policy=agent_names(results))
+    curves = histories.assign(policy=agent_names(histories))
+    chosen_by = {key: cell.groupby("seed")["validation_cost"].min() for key, cell in _by_cell(curves)}
     rows = {}
-    for (name, algo), cell in _by_cell(runs):
-        test = cell.set_index("seed")["percent"]
-        validation = 100 * (chosen_by[name, algo] / best[name, algo] - 1)
-        gap = (test - validation).to_numpy()
-        rows[name, algo.upper()] = {
-            "on validation [%]": validation.mean(), "on test [%]": test.mean(), **estimate(gap, "gap")
+    for (name, agent), cell in _by_cell(named):
+        rule, seen = test[name], validation[name]
+        each = np.stack([run["cost"].to_numpy() for _, run in cell.groupby("seed")]) - rule
+        on_test = 100 * each.mean(1) / rule.mean()
+        on_validation = 100 * (chosen_by[name, agent].to_numpy() / seen.mean() - 1)
+        gaps = on_test - on_validation
+        luck = (100 * each.mean(0).std(ddof=1) / rule.mean()) ** 2 * (1 / len(rule) + 1 / len(seen))
+        half = NORMAL * (gaps.var(ddof=1) / len(gaps) + luck) ** 0.5
+        gap = gaps.mean()
+        rows[name, agent] = {
+            "on validation [%]": on_validation.mean(), "on test [%]": on_test.mean(),
+            "gap": gap, "gap_low": gap - half, "gap_high": gap + half,
         }  # fmt: skip
     return pd.DataFrame(rows).T
 
@@ -197,45 +190,69 @@ def lone_outlier(mean: float, std: float, episodes: int) -> tuple[float, float]:
     return others + distance, others
 
 
-def tails(costs: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Put the tail of the costs beside their mean.
+def disagreements(beside: pd.DataFrame) -> str:
+    """Where the tail or the service of an agent contradicts its cost, each by an interval without zero.
 
     Args:
-        costs: by policy, ``(seeds, episodes)``; one row where nothing is trained.
+        beside: of `meirl_study.comparison.beside_cost`.
 
     Returns:
-        One row a policy: the mean, ``value``, with its interval ``low`` and ``high``; ``cvar`` (mean of the worst 5 %)
-        with ``cvar_low`` and ``cvar_high``, both bootstrapped over seeds and episodes; ``worst``, the largest cost; and
-        ``worst / median``.
+        A list for the text, such as ``PPO 1× on meis-stationary (tail, service)``, or ``none``.
     """
-    rows = {}
-    for policy, matrix in costs.items():
-        means, worst = bootstrap(np.mean, matrix), bootstrap(lambda drawn: cvar(drawn.ravel()), matrix)
-        rows[policy] = {
-            "value": matrix.mean(), "low": means[0], "high": means[1],
-            "cvar": cvar(matrix.ravel()), "cvar_low": worst[0], "cvar_high": worst[1],
-            "worst": matrix.max(), "worst / median": matrix.max() / np.median(matrix),
-        }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    better = {  # 1: better than the rule, -1: worse, 0: undecided
+        what: np.where(beside[f"{prefix}high"] < 0, sign, np.where(beside[f"{prefix}low"] > 0, -sign, 0))
+        for what, prefix, sign in (("cost", "", 1), ("tail", "tail_", 1), ("service", "fill_", -1))
+    }
+    found = []
+    for i, (name, agent) in enumerate(beside.index):
+        against = [what for what in ("tail", "service") if better[what][i] * better["cost"][i] < 0]
+        if against:
+            found.append(f"{agent} on {name} ({', '.join(against)})")
+    return ", ".join(found) or "none"
+
+
+def changed(compared: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> str:
+    """Where the verdict on an agent is another one at another budget.
+
+    Args:
+        compared: of `meirl_study.comparison.against`.
+        pairs: an agent's names at the two budgets.
+
+    Returns:
+        A list for the text, such as ``PPO on meis-stationary (dearer, then cheaper)``, or ``none``.
+    """
+    found = []
+    for short, long in pairs:
+        for name in compared.index.unique(0):
+            one, other = (compared.loc[(name, agent), "verdict"] for agent in (short, long))
+            if one != other:
+                found.append(f"{short.split()[0]} on {name} ({one}, then {other})")
+    return ", ".join(found) or "none"
 
 
 def contrasts(runs: pd.DataFrame) -> pd.DataFrame:
     """The difference between algorithms as a design with two of four cells has it, and as all four have it.
 
     Args:
-        runs: of `run_costs`, both algorithms on all environments, over the same seeds.
+        runs: of `run_costs`, both algorithms on all environments at the published budget, over the same seeds.
 
     Returns:
-        Index ``(design, variant)``: ``diagonal, as published`` (A3C on MEIS minus PPO on the divergent chain) or
-        ``crossed`` (the mean over both chains); A3C minus PPO in percentage points of the best rule's cost, ``value``,
-        with its interval ``low`` and ``high`` over seeds.
+        Index ``(design, variant)``: ``diagonal`` (A3C on MEIS minus PPO on the divergent chain) or ``crossed`` (the
+        mean over both chains); A3C minus PPO in percentage points of the rule's cost, ``value``, with its interval
+        ``low`` and ``high`` over seeds.
     """
-    percent = runs.pivot_table(index="seed", columns=["env", "algo"], values="percent")
+    percent = runs.pivot_table(index="seed", columns=["env", "policy"], values="percent")
+    ppo, a3c = PAIR
     rows = {}
-    for design in ("diagonal, as published", "crossed"):
+    for design in ("diagonal", "crossed"):
         for variant in ("stationary", "nonstationary"):
             chains = [f"divergent-{variant}", f"meis-{variant}"]
-            seen = {"ppo": chains, "a3c": chains} if design == "crossed" else {"ppo": chains[:1], "a3c": chains[1:]}
+            seen = {ppo: chains, a3c: chains} if design == "crossed" else {ppo: chains[:1], a3c: chains[1:]}
             means = {a: percent[[(name, a) for name in names]].mean(axis=1) for a, names in seen.items()}
-            rows[design, variant] = estimate((means["a3c"] - means["ppo"]).to_numpy())
+            rows[design, variant] = estimate((means[a3c] - means[ppo]).to_numpy())
     return pd.DataFrame(rows).T
+
+
+def sides(contrast: pd.Series) -> str:
+    """Who is the cheaper one by an interval of A3C minus PPO: an algorithm's name, or ``undecided``."""
+    return "PPO" if contrast["low"] > 0 else "A3C" if contrast["high"] < 0 else "undecided"
