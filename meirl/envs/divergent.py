@@ -46,6 +46,7 @@ class DivergentParameters(Parameters):
     max_outstanding: LimitPerRetailer = Field(description="a retailer's outstanding order is cut at it, in units")
     max_in_transit: LimitPerRetailer = Field(description="only normalises the published observation, in units")
     max_order: Positive = Field(description="order at action 1, in units; action -1 orders nothing")
+    max_retailer_order: Positive | None = Field(None, description="the same of a retailer; null: as the warehouse's")
     order_cap: Positive = Field(description="orders are clipped to it, in units; the study hard-codes 15 in Env-1")
     rationing: Literal["first retailer", "largest order", "lowest stock"] = Field(
         description="whom a short warehouse serves first, part-filling the last; lowest stock: on hand less backorders"
@@ -90,7 +91,7 @@ class DivergentState(NamedTuple):
 class DivergentEnv(Env):
     """The divergent chain of the published study, for any number of retailers.
 
-    Action: ``a`` in [-1, 1]^N, order = (a + 1) / 2 * ``max_order``, then clipped to ``order_cap``.
+    Action: ``a`` in [-1, 1]^N, order = (a + 1) / 2 * ``max_order``, then clipped to ``order_cap``; retailers may have their own.
     """
 
     parameters: DivergentParameters
@@ -101,7 +102,8 @@ class DivergentEnv(Env):
         self.retailers, self.supplier_capacity = n, p.supplier_capacity
         self.node_names = ["warehouse", *(f"retailer {i + 1}" for i in range(n))]
         self.action_space = spaces.Box(-1.0, 1.0, (1 + n,), np.float32)
-        self.largest_order = self.tensor([min(p.order_cap, p.max_order)] * (1 + n))
+        self._scale = self.tensor(per_node(p.max_order, p.max_retailer_order or p.max_order, n)) / 2  # units of action
+        self.largest_order = (2 * self._scale).clamp(max=p.order_cap)
         self.holding_cost = self.tensor(per_node(p.holding_cost.warehouse, p.holding_cost.retailer, n))
         self.shortage_cost = self.tensor(per_node(0, p.backorder_cost, n)[1:])
         own = [p.demand.mean * p.demand.direct] if p.demand.direct else []  # the warehouse's customers, if it has any
@@ -130,11 +132,11 @@ class DivergentEnv(Env):
 
     def orders(self, action: torch.Tensor) -> torch.Tensor:
         """Scale actions in [-1, 1] to ``[0, max_order]`` units, ``(batch, N)``; values outside are clipped."""
-        return (action.clamp(-1, 1) + 1) * (self.parameters.max_order / 2)
+        return (action.clamp(-1, 1) + 1) * self._scale
 
     def action(self, orders: torch.Tensor) -> torch.Tensor:
         """Scale units to actions; more than ``max_order`` becomes 1."""
-        return (orders * (2 / self.parameters.max_order) - 1).clamp(-1, 1)
+        return (orders * (1 / self._scale) - 1).clamp(-1, 1)
 
     def step(self, state: DivergentState, orders: torch.Tensor, exogenous: Exogenous) -> Transition:
         """Play one period: the next state, costs and flows. Differentiable in ``state`` and ``orders``.

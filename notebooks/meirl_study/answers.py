@@ -1,27 +1,21 @@
-"""Chapter "Known answers": how far rules and learners end from a known optimum, and what proves the simulator."""
+"""Chapter "Known answers": how far rules and learners end from a known optimum."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from scipy import stats
 
-from meirl.envs import CONTROLS, NAMES, DivergentEnv, Env, make
-from meirl.evaluation import held_out, interval
-from meirl.heuristics import RULES
-from meirl.rollout import Policy, rollout
+from meirl.envs import CONTROLS, DivergentEnv, Env, make
+from meirl.rollout import rollout
 
 from . import known
-from .cells import Cells
-from .chapter import Chapter
-from .replay import replay
+from .cells import Cells, matrices, played
+from .chapter import Chapter, shown
 from .statistics import bootstrap
 
 PASS = {
@@ -30,21 +24,29 @@ PASS = {
     "kunnumkal-topaloglu": {"PPO": 2.0, "A3C": 2.0, "rule": 0.5},
 }
 """Percent above the optimum within which a learner, or the rule designed for the chain, has to end; set beforehand."""
-QUICK = {"lost-sales": 25.0, "two-echelon": 400.0, "kunnumkal-topaloglu": 100.0}
+QUICK = {
+    "lost-sales": {"PPO": 10.0, "A3C": 300.0, "pathwise": 20.0},
+    "two-echelon": {"PPO": 100.0, "A3C": 1_000.0, "pathwise": 20.0},
+    "kunnumkal-topaloglu": {"PPO": 100.0, "A3C": 200.0},
+}
 """Percent within which a quick run has to end, at a fraction of the budget: it learns, and nothing is broken."""
 EPISODES = {"quick": 200, "full": 5_000}
 """Test episodes of every policy, by profile: shorter ones than the study's, and smaller differences."""
-SHORTER = {
-    "steps": 150_000, "environments": 32, "copies": 4, "segment": 50, "minibatch": 400, "evaluations": 3,
-    "validation_episodes": 32,
+_BRIEF: dict[str, Any] = {
+    "steps": 100_000, "evaluations": 3, "validation_episodes": 32, "discount": 0.97, "gae_lambda": 0.95,
+    "entropy": 0.0, "learning_rate": 1e-3, "network": {"log_std": -0.7, "final_log_std": -2.5},
 }  # fmt: skip
-"""What the quick profile changes in the presets of PPO; A3C has no minibatch."""
-IMITATING = {"steps": 60_000, "environments": 16, "imitation": 4, "evaluations": 2, "validation_episodes": 32}
-"""What it changes in that of the pathwise learner."""
+SHORTER: dict[str, dict[str, Any]] = {
+    "ppo": {**_BRIEF, "environments": 32, "copies": 4, "segment": 50, "minibatch": 400},
+    "a3c": {**_BRIEF, "environments": 8, "copies": 4, "segment": 20, "value_weight": 2.0, "workers": 1},
+    "pathwise": {"steps": 60_000, "environments": 16, "imitation": 4, "evaluations": 2, "validation_episodes": 32},
+}
+"""What the quick profile changes in each learner's preset."""
 ALMOST_SURE = 0.999  # confidence of the check that nothing is below the optimum: it looks at many policies
+TWO = ("lost-sales", "two-echelon")
+"""The controls of the chapter; the third is that of the second study."""
+OPTIMAL = "optimal policy"
 FORMS = {"lost-sales": ".3f", "two-echelon": ".2f", "kunnumkal-topaloglu": ",.0f"}
-SERIAL = ((5, 38), (10, 19))  # mean demand and backorder cost of the serial chains
-SHORT = 100  # periods of an episode of `coverage`, which needs many: a warm-up, and 60 that count
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,18 @@ class Controls(Chapter):
         """Format of each control's cost."""
         return FORMS
 
+    def costs(self, rules: Mapping[str, str], *algos: str) -> Cells:
+        """Play rules, train learners and test them: matrices of costs.
 
-    def learnt(self, algo: str) -> pd.DataFrame:
-        """Train a learner on the controls, and test it: the table of `meirl_study.study.run`."""
-        changes: dict[str, Any] = {}
-        if self.quick:
-            changes = SHORTER if algo == "ppo" else {k: v for k, v in SHORTER.items() if k != "minibatch"}
-            changes = IMITATING if algo == "pathwise" else changes
-        return self.study(envs=self.names, algos=[algo], changes=changes)
+        Args:
+            rules: what a rule is called: a name for `meirl.heuristics.load`.
+            *algos: names of learners.
+        """
+        studies = [
+            self.study(envs=self.names, algos=[algo], changes=SHORTER[algo] if self.quick else {}) for algo in algos
+        ]
+        table = played(self, rules, *studies)
+        return matrices(table.assign(policy=table["policy"].str.removesuffix(" 1×")))
 
 
 def controls(chapter: Chapter, *names: str) -> Controls:
@@ -134,127 +140,70 @@ def missed(table: pd.DataFrame, quick: bool) -> list[str]:
     for name, policy in table.index.tolist():
         value, kind = float(table["value"][name, policy]), "rule" if policy == "designed rule" else policy.split()[0]
         limit = PASS[name].get(kind, np.inf)
-        if quick and kind != "rule":
-            limit = max(limit, QUICK[name])
+        if quick:
+            limit = QUICK[name].get(kind, limit)
         if value > limit:
             found.append(f"{policy} on {name}: {value:.1f} % above the optimum, not within {limit:g} %")
     return found
 
 
-class Case(NamedTuple):
-    """A policy whose mean cost is known exactly."""
+def panels(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]]]:
+    """Arguments of `meirl_study.figures.optimality`: a table of `gaps` by control, and what was to be reached."""
+    names = dict.fromkeys(table.index.get_level_values(0))
+    tables = {name: table.loc[name] for name in names}
+    kinds = {"designed rule": "rule"}
+    marks = {
+        name: {policy: PASS[name].get(kinds.get(policy, policy), np.nan) for policy in tables[name].index}
+        for name in names
+    }
+    return tables, marks
 
-    about: str
-    source: str
-    env: Env
-    policy: Policy
-    exact: float
+
+def for_reading(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
+    """A table of `gaps` as text: mean cost, percent above the optimum with its interval, and what was to be reached."""
+    rows = {}
+    for (name, policy), mark in _marks(table).items():
+        row: Any = table.loc[(name, policy)]
+        rows[name, policy] = {
+            "mean cost": f"{row['cost']:{forms[name]}}",
+            "above the optimum [%]": shown(row["value"], row["low"], row["high"], ".2f"),
+            "to be reached [%]": "" if np.isnan(mark) else f"{mark:g}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def cases() -> list[Case]:
-    """Policies of both chains whose exact cost is known; each is played on the simulator by `exact`."""
-    found = []
-    for periods in (2, 3, 4):
-        shop = known.lost_sales(periods)
-        best = known.optimal_lost_sales(periods=periods)
-        about = f"lost sales, orders usable after {periods} periods: the optimal policy"
-        found.append(Case(about, "value iteration", shop, known.playing(best.orders, shop), best.cost))
-    for mean, backorder in SERIAL:
-        chain, bound = serial(mean, backorder)
-        rule = RULES["balanced-echelon"].policy(chain, [bound.warehouse, bound.retailers])
-        about = f"two stages in series, demand {mean}, backorder cost {backorder}: optimal echelon levels"
-        found.append(Case(about, "Clark & Scarf", chain, rule, bound.cost))
-    for lead, levels in ((1, (16, 51)), (2, (26, 62))):
-        leaf = one_leaf(lead)
-        rule = RULES["s-S"].policy(leaf, [-1e9, -1e9, levels[0] + 0.5, levels[1]])
-        cost = known.reorder_cost(levels, 10, (1, 9, 64), lead + 1)
-        found.append(Case(f"MEIS, one leaf, lead time {lead}: the best (s, S)", "Zheng & Federgruen", leaf, rule, cost))
+def _marks(table: pd.DataFrame) -> dict[tuple[str, str], float]:
+    found = panels(table)[1]
+    return {(name, policy): found[name][policy] for name, policy in table.index.tolist()}
+
+
+def texts(table: pd.DataFrame) -> dict[str, str]:
+    """Gaps for the text: ``NAME-POLICY`` with its interval, and ``gap-POLICY``, over all controls."""
+    found = {}
+    for key in table.index.tolist():
+        row: Any = table.loc[key]
+        found["-".join(key)] = shown(row["value"], row["low"], row["high"], ".1f", " %")
+    values = table["value"].rename(index={"designed rule": "rule"}, level=1)
+    for policy, gap in values.groupby(level=1):
+        ends = sorted({f"{gap.min():.1f}", f"{gap.max():.1f}"}, key=float)
+        found[f"gap-{policy}"] = f"{' to '.join(ends)} %"
     return found
 
 
-def serial(mean: float, backorder: float, horizon: int = 500) -> tuple[DivergentEnv, known.Bound]:
-    """The control ``two-echelon`` with one retailer, and its optimum."""
-    chain = make(
-        "two-echelon", dtype=torch.float64, horizon=horizon, retailers=1, demand={"mean": mean},
-        holding_cost={"warehouse": 1, "retailer": 2}, backorder_cost=backorder,
-        initial_stock={"warehouse": 2 * mean, "retailer": 3 * mean},
-    )  # fmt: skip
-    assert isinstance(chain, DivergentEnv)
-    return chain, known.relaxed(known.demand_distribution(chain.parameters.demand), 1, (1, 2, backorder), (4, 1))
+def lost_sales_table(periods: tuple[int, ...]) -> pd.DataFrame:
+    """Optimal cost of lost sales, computed here and as published, by periods until an order is usable and penalty."""
+    columns = {}
+    for count in periods:
+        ours = {p: known.optimal_lost_sales(penalty=p, periods=count).cost for p in known.PENALTIES}
+        columns[f"L = {count}"] = {
+            f"p = {p}": f"{cost:.3f} | {known.PUBLISHED.loc[p, count]:.2f}" for p, cost in ours.items()
+        }
+    return pd.DataFrame(columns)
 
 
-def one_leaf(lead: int) -> Env:
-    """MEIS as a single node that pays a fixed cost for an order of any size: the middle never runs short."""
-    return make(
-        "meis-stationary", dtype=torch.float64, leaves=1, cost_unit=1, cost_per="period", warm_up=65,
-        demand={"distribution": "poisson", "mean": 10, "noise": {"standard_deviation": 0}},
-        lead_time={"mean": lead, "standard_deviation": 0, "low": lead, "high": lead}, max_backlog_duration=30,
-        order_options={"middle": [1], "leaf": list(range(1, 61))}, pipeline_cost=0, shortage_cost=9,
-        order_cost={"middle": 0, "leaf": {"least": 64, "per_unit": 0}}, holding_cost={"middle": 0, "leaf": 1},
-        initial_stock={"middle": 100_000, "leaf": 40},
-    )  # fmt: skip
-
-
-def exact(episodes: int) -> pd.DataFrame:
-    """Play policies whose exact cost is known.
-
-    Args:
-        episodes: test episodes of each.
-
-    Returns:
-        One row a case: where its ``exact`` cost is ``from``; the ``simulated`` cost with its ``standard error``, and
-        their ``difference`` in standard errors.
-    """
-    rows = {}
-    for case in cases():
-        cost = rollout(case.env, case.policy, held_out(case.env, "test", episodes))["cost"]
-        error = float(stats.sem(cost))
-        rows[case.about] = {
-            "from": case.source, "exact": case.exact, "simulated": cost.mean(), "standard error": error,
-            "difference": (cost.mean() - case.exact) / error,
-        }  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def traces(folder: Path) -> pd.DataFrame:
-    """Replay the recorded traces in a folder; see `meirl_study.replay`.
-
-    Returns:
-        One row an environment: ``traces``, ``periods`` and ``numbers`` compared, and their ``largest error``.
-
-    Raises:
-        ValueError: if an environment has no trace there.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for name in NAMES:
-        env = make(name, observation="published", dtype=torch.float64)
-        paths = sorted(folder.glob(f"{name.replace('-', '_')}_*.npz"))
-        if not paths:
-            raise ValueError(f"{folder} has no trace of {name}")
-        errors = [replay(env, path) for path in paths]
-        count = {"traces": len(paths), "periods": 0, "numbers": 0}
-        for path, compared in zip(paths, errors, strict=True):
-            with np.load(path) as recorded:
-                fields = [recorded[key] for key in compared]
-            count["periods"] += max(len(field) for field in fields)
-            count["numbers"] += sum(field.size for field in fields)
-        rows[name] = count | {"largest error": max(max(error.values()) for error in errors)}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def coverage(samples: int, episodes: int) -> dict[str, float]:
-    """How often a 95 % interval over episodes contains the true mean, on a chain whose mean is known exactly.
-
-    The optimal policy of the serial chain plays ``samples`` times ``episodes`` episodes.
-
-    Returns:
-        ``share`` of the samples whose interval contains the exact cost, with its own 95 % interval ``low``, ``high``.
-    """
-    chain, bound = serial(*SERIAL[1], horizon=SHORT)
-    rule = RULES["balanced-echelon"].policy(chain, [bound.warehouse, bound.retailers])
-    cost = rollout(chain, rule, chain.sample(samples * episodes, seed=1))["cost"].to_numpy()
-    ends = np.array([interval(sample) for sample in cost.reshape(samples, episodes)])
-    covered = int(((ends[:, 0] <= bound.cost) & (bound.cost <= ends[:, 1])).sum())
-    share = stats.binomtest(covered, samples)
-    low, high = share.proportion_ci(0.95)
-    return {"share": share.statistic, "low": low, "high": high}
+def playing_optimum(chapter: Controls) -> Cells:
+    """Costs of the policy that value iteration finds for the control ``lost-sales``, on the test scenarios."""
+    env = chapter.envs["lost-sales"]
+    assert isinstance(env, DivergentEnv)
+    cost = rollout(env, known.playing(known.optimal_lost_sales().orders, env), chapter.tests["lost-sales"])["cost"]
+    return {("lost-sales", OPTIMAL): cost.to_numpy()[None]}

@@ -126,8 +126,8 @@ def relaxed(chance: Array, retailers: int, costs: tuple[float, float, float], pe
         periods: of demand that a retailer's order has to cover; and between an order of the warehouse and the
             decision of the retailers that may count on it.
 
-    Source: Eppen & Schrage (1981); Federgruen & Zipkin (1984), Approximations of dynamic, multilocation production and
-    inventory problems. Re-derived here for the order of events at hand.
+    Source: Eppen & Schrage (1981) and Federgruen & Zipkin (1984), for a warehouse without stock; Chen & Zheng (1994),
+    Lower bounds for multi-echelon stochastic inventory systems. Re-derived here for the order of events at hand.
     """
     at_warehouse, holding, backorder = costs
     cover = _of_periods(chance, periods[0])
@@ -207,17 +207,27 @@ def balance_bound(env: DivergentEnv) -> float:
     >>> round(balance_bound(make("kunnumkal-topaloglu")), 1)
     3260.7
     """
+    p, period = env.parameters, balance(env).cost
+    if p.receives == "after shipping":  # then all that the warehouse receives stays there for a period, and costs
+        period += float(env.holding_cost[0]) * env.retailers * p.demand.mean
+    return period * (p.horizon - p.warm_up) / env.cost_unit
+
+
+def balance(env: DivergentEnv) -> Bound:
+    """The chain without the balance of stocks, a period of it: its levels, and its cost; errors as in `balance_bound`.
+
+    An order that a retailer places now is usable after its lead time, a period later if the warehouse ships in the
+    next period. Until the next order is usable, it has to cover the demand of one period more. An order of the
+    warehouse can be given out when it arrives, or a period later if it arrives after shipping; the decision of the
+    retailers that counts on it is made then, or a period earlier if orders are shipped in the next period.
+    """
     p, lead = env.parameters, env.parameters.lead_time.low
-    certain = lead == p.lead_time.high
-    if not certain or p.lost_share or p.supplier_capacity or p.outbound_capacity or p.demand.direct:
+    if lead != p.lead_time.high or p.lost_share or p.supplier_capacity or p.outbound_capacity or p.demand.direct:
         raise ValueError(f"{env.name}: the bound needs certain lead times, backorders, and no capacities")
     (at_warehouse, *holding), backorder = env.holding_cost.tolist(), env.shortage_cost.tolist()
     if len(set(holding)) > 1 or len(set(backorder)) > 1:
         raise ValueError(f"{env.name}: the bound needs retailers that are alike")
-    late = p.ships == "next period"
-    waits = p.receives == "after shipping"  # what the warehouse receives then stays there for a period, and costs
-    periods = lead + 1 + late, lead - late + waits
+    later = p.ships == "next period"
+    periods = lead + 1 + later, lead - later + (p.receives == "after shipping")
     costs = at_warehouse, holding[0], backorder[0]
-    bound = relaxed(demand_distribution(p.demand), env.retailers, costs, periods)
-    period = bound.cost + waits * at_warehouse * env.retailers * p.demand.mean
-    return period * (p.horizon - p.warm_up) / env.cost_unit
+    return relaxed(demand_distribution(p.demand), env.retailers, costs, periods)
