@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from meirl import heuristics
 from meirl.envs import Env, Observation
-from meirl.rollout import Policy
+from meirl.evaluation import summarise
+from meirl.heuristics import RULES as RULES_BY_NAME
+from meirl.rollout import Policy, rollout
 
+from .answers import Controls
 from .cells import Cells
+from .chapter import shown
 from .statistics import bootstrap
 
 NAME = "kunnumkal-topaloglu"
@@ -49,9 +54,12 @@ FACTS = (
 )
 """What their code says, by file, at `COMMIT`."""
 BASELINE = "published base stock"
-RULES = {BASELINE: "published", "base stock, tuned": "base-stock", "balanced echelons, tuned": "balanced-echelon"}
+TUNED, LEVEL = "base stock, tuned", "balanced echelons, tuned"
+RULES = {BASELINE: "published", TUNED: "base-stock", LEVEL: "balanced-echelon"}
 """What the chapter calls the rules: a name for `meirl.heuristics.load`."""
 WHOLE = "balanced echelons, whole units"
+ELSEWHERE = {(124, 30): (4041.4, 1.2), (111, 31): (3713.3, 1.7)}
+"""Cost of base stock, and its standard error, by levels of warehouse and retailers, in a program that shares no code."""
 
 
 def reports() -> pd.DataFrame:
@@ -79,6 +87,35 @@ def in_whole_units(policy: Policy, env: Env) -> Policy:
         return env.action(env.orders(policy(observation)).round())
 
     return rounded
+
+
+def whole_units(chapter: Controls) -> Cells:
+    """Costs of the rule that keeps retailers level, its orders in whole units, on the test scenarios."""
+    env = chapter.envs[NAME]
+    policy = in_whole_units(heuristics.load(env, RULES[LEVEL]), env)
+    return {(NAME, WHOLE): rollout(env, policy, chapter.tests[NAME])["cost"].to_numpy()[None]}
+
+
+def agreement(env: Env, episodes: int) -> pd.DataFrame:
+    """Set the cost of base stock here beside that of an independent program of the same chain.
+
+    Args:
+        env: the chain.
+        episodes: that each pair of levels plays.
+
+    Returns:
+        One row a pair: ``theirs`` and ``ours``, each with its ``error``; ``difference`` in standard errors of both.
+    """
+    rows = {}
+    for (warehouse, retailer), (theirs, error) in ELSEWHERE.items():
+        rule = RULES_BY_NAME["base-stock"].policy(env, [warehouse, *[retailer] * env.retailers])
+        ours: Any = summarise(rollout(env, rule, env.sample(episodes, seed=6)))
+        both = np.hypot(error, ours["standard_error"])
+        rows[f"levels {warehouse}, {retailer}"] = {
+            "theirs": theirs, "their error": error, "ours": ours["mean_cost"], "our error": ours["standard_error"],
+            "difference": (ours["mean_cost"] - theirs) / both,
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def compared(costs: Cells, bound: float) -> pd.DataFrame:
@@ -124,3 +161,25 @@ def shares(table: pd.DataFrame, bound: float, reported: Mapping[str, float]) -> 
     base = float(table["value"][BASELINE])
     costs = pd.concat([table["value"], pd.Series(reported, dtype=float)])
     return 100 * (base - costs) / (base - bound)
+
+
+def for_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `compared` as text."""
+    rows = {}
+    for policy, row in table.iterrows():
+        rows[policy] = {
+            "cost of 50 periods": shown(row["value"], row["low"], row["high"], ",.0f"),
+            "below the published base stock [%]": shown(row["saves"], row["saves_low"], row["saves_high"], ".1f"),
+            "above the bound [%]": shown(row["above"], row["above_low"], row["above_high"], ".1f"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def texts(table: pd.DataFrame) -> dict[str, str]:
+    """What the chapter's text says of a table of `compared`, with intervals, and of the reports."""
+    found = {"reported": " or ".join(f"{report.percent:.1f} %" for report in REPORTS if report.percent)}
+    for key, policy in {"tuned": TUNED, "balanced": LEVEL, "ppo": "PPO", "a3c": "A3C"}.items():
+        row: Any = table.loc[policy]
+        found[key] = shown(row["saves"], row["saves_low"], row["saves_high"], ".1f", " %")
+        found[f"{key}-above"] = shown(row["above"], row["above_low"], row["above_high"], ".1f", " %")
+    return found

@@ -55,3 +55,21 @@ def test_the_chapters_rules_have_levels():
     ]
     assert means == sorted(means, reverse=True)
     assert means[-1] > 0.98 * 3260.7
+
+
+def test_base_stock_costs_what_it_costs_in_another_program():
+    table = second.agreement(meirl.make(second.NAME), 3_000)
+    assert table["theirs"].tolist() == [4041.4, 3713.3]
+    assert (table["difference"].abs() < 4).all()
+    wrong = second.agreement(meirl.make(second.NAME, rationing="first retailer"), 3_000)
+    assert (wrong["difference"].abs() > 4).any(), "another order of events must be noticed"
+
+
+def test_texts_name_everybody_with_an_interval():
+    costs = {(second.NAME, name): COSTS[second.NAME, "rule"] for name in (second.TUNED, second.LEVEL, "PPO", "A3C")}
+    table = second.compared(costs | {(second.NAME, second.BASELINE): COSTS[second.NAME, second.BASELINE]}, 2500.0)
+    found = second.texts(table)
+    assert found["reported"] == "8.3 % or 11.3 %"
+    assert found["ppo"].startswith("25.0 % (2")
+    assert found["balanced-above"].startswith("20.0 % (1")
+    assert second.for_reading(table).loc["A3C", "above the bound [%]"].startswith("20.0 (1")
