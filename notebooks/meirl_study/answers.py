@@ -184,10 +184,12 @@ def texts(table: pd.DataFrame) -> dict[str, str]:
     for key in table.index.tolist():
         row: Any = table.loc[key]
         found["-".join(key)] = shown(row["value"], row["low"], row["high"], ".1f", " %")
-    values = table["value"].rename(index={"designed rule": "rule"}, level=1)
-    for policy, gap in values.groupby(level=1):
-        ends = sorted({f"{gap.min():.1f}", f"{gap.max():.1f}"}, key=float)
-        found[f"gap-{policy}"] = f"{' to '.join(ends)} %"
+    kinds: dict[str, list[float]] = {}
+    for (_, policy), gap in zip(table.index.tolist(), table["value"].tolist(), strict=True):
+        kinds.setdefault("rule" if policy == "designed rule" else policy, []).append(gap)
+    for kind, values in kinds.items():
+        ends = sorted({f"{min(values):.1f}", f"{max(values):.1f}"}, key=float)
+        found[f"gap-{kind}"] = f"{' to '.join(ends)} %"
     return found
 
 
@@ -197,7 +199,7 @@ def lost_sales_table(periods: tuple[int, ...]) -> pd.DataFrame:
     for count in periods:
         ours = {p: known.optimal_lost_sales(penalty=p, periods=count).cost for p in known.PENALTIES}
         columns[f"L = {count}"] = {
-            f"p = {p}": f"{cost:.3f} | {known.PUBLISHED.loc[p, count]:.2f}" for p, cost in ours.items()
+            f"p = {p}": f"{cost:.3f} | {float(known.PUBLISHED[count][p]):.2f}" for p, cost in ours.items()
         }
     return pd.DataFrame(columns)
 

@@ -59,7 +59,7 @@ RULES = {BASELINE: "published", TUNED: "base-stock", LEVEL: "balanced-echelon"}
 """What the chapter calls the rules: a name for `meirl.heuristics.load`."""
 WHOLE = "balanced echelons, whole units"
 ELSEWHERE = {(124, 30): (4041.4, 1.2), (111, 31): (3713.3, 1.7)}
-"""Cost of base stock, and its standard error, by levels of warehouse and retailers, in a program that shares no code."""
+"""Cost of base stock with its standard error, by levels of warehouse and retailers, in a program of its own."""
 
 
 def reports() -> pd.DataFrame:

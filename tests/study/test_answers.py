@@ -92,3 +92,59 @@ def test_intervals_cover_the_exact_cost_as_often_as_they_say():
     found = proofs.coverage(200, 50)
     assert found["low"] <= 0.95 <= found["high"]
     assert found["low"] < found["share"] < found["high"]
+
+
+TABLE = {
+    ("lost-sales", "designed rule"): made(4.2, 1e-4),
+    ("lost-sales", "PPO"): made(5.0, 1e-4),
+    ("two-echelon", "designed rule"): made(40.4, 1e-4),
+}
+
+
+def test_panels_and_text_say_what_was_to_be_reached():
+    table = answers.gaps(TABLE, OPTIMA)
+    tables, marks = answers.panels(table)
+    assert list(tables) == ["lost-sales", "two-echelon"]
+    assert list(tables["lost-sales"].index) == ["designed rule", "PPO"]
+    assert marks["lost-sales"] == {"designed rule": 1.5, "PPO": 1.5}
+    read = answers.for_reading(table, {"lost-sales": ".3f", "two-echelon": ".1f"})
+    assert read.loc[("two-echelon", "designed rule"), "mean cost"] == "40.4"
+    assert read.loc[("two-echelon", "designed rule"), "to be reached [%]"] == "0.5"
+    assert read.loc[("lost-sales", "PPO"), "above the optimum [%]"].startswith("25.0")
+
+
+def test_texts_give_every_gap_and_the_range_of_each_kind():
+    found = answers.texts(answers.gaps(TABLE, OPTIMA))
+    assert found["lost-sales-PPO"].startswith("25.0 % (2")
+    assert found["gap-rule"] == "1.0 to 5.0 %"
+    assert found["gap-PPO"] == "25.0 %"
+
+
+def test_the_optimum_of_lost_sales_stands_beside_the_published_one():
+    table = answers.lost_sales_table((2,))
+    assert table["L = 2"].to_dict() == {
+        "p = 4": "4.395 | 4.40", "p = 9": "6.094 | 6.09", "p = 19": "7.664 | 7.66", "p = 39": "9.106 | 9.11"
+    }  # fmt: skip
+
+
+def test_rules_and_learners_of_a_control_become_cells(tmp_path, monkeypatch):
+    chapter = answers.controls(setup("quick", 0, "cpu"), "lost-sales")
+    vars(chapter)["root"] = tmp_path
+    monkeypatch.setattr(answers, "EPISODES", {"quick": 20})
+    tiny = {"steps": 400, "environments": 2, "copies": 1, "segment": 50, "evaluations": 1, "validation_episodes": 2}
+    monkeypatch.setattr(answers, "SHORTER", {"ppo": tiny})
+    costs = chapter.costs({"textbook rule": "textbook", "designed rule": "best"}, "ppo")
+    assert {key: cost.shape for key, cost in costs.items()} == {
+        ("lost-sales", policy): (1, 20) for policy in ("textbook rule", "designed rule", "PPO")
+    }
+    best = answers.playing_optimum(chapter)["lost-sales", answers.OPTIMAL]
+    assert best.shape == (1, 20)
+    assert best.mean() < costs["lost-sales", "textbook rule"].mean()
+
+
+def test_every_chain_of_the_table_has_a_bound_that_the_rule_nearly_reaches():
+    table = proofs.bounds_table(300)
+    assert list(table.index) == list(proofs.CHAINS)
+    assert table.loc["the control", ["bound", "V", "y"]].tolist() == ["42.255", "184", "53.0"]
+    above = [float(text.split()[0]) for text in table["rule, above the bound [%]"]]
+    assert max(map(abs, above)) < 2
