@@ -61,10 +61,9 @@ class DivergentParameters(Parameters):
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
-        """Files and checkpoints of version 1.0 have ``serve_largest_first``."""
-        if isinstance(values, dict) and isinstance(values.get("serve_largest_first"), bool):
-            rest = {key: value for key, value in values.items() if key != "serve_largest_first"}
-            return rest | {"rationing": "largest order" if values["serve_largest_first"] else "first retailer"}
+        if isinstance(values, dict) and isinstance(old := values.get("serve_largest_first"), bool):  # version 1.0
+            values = {key: value for key, value in values.items() if key != "serve_largest_first"}
+            values["rationing"] = "largest order" if old else "first retailer"
         return values
 
     @model_validator(mode="after")
@@ -91,7 +90,8 @@ class DivergentState(NamedTuple):
 class DivergentEnv(Env):
     """The divergent chain of the published study, for any number of retailers.
 
-    Action: ``a`` in [-1, 1]^N, order = (a + 1) / 2 * ``max_order``, then clipped to ``order_cap``; retailers may have their own.
+    Action: ``a`` in [-1, 1]^N, order = (a + 1) / 2 * ``max_order`` (or ``max_retailer_order``), then clipped to
+    ``order_cap``.
     """
 
     parameters: DivergentParameters
@@ -223,15 +223,10 @@ class DivergentEnv(Env):
         return torch.minimum(new, self._limits["outstanding"])
 
     def ration(self, waiting: torch.Tensor, available: torch.Tensor, net: torch.Tensor) -> torch.Tensor:
-        """Share what the warehouse has among waiting orders, one after the other, by the rule ``rationing``.
+        """Share what is ``available`` ``(batch,)`` among ``waiting`` orders ``(batch, R)``, one after the other.
 
-        Args:
-            waiting: orders, ``(batch, R)`` units.
-            available: what can be shipped, ``(batch,)`` units.
-            net: on hand less backorders of every retailer, ``(batch, R)`` units.
-
-        Returns:
-            Shipments, ``(batch, R)`` units: at most one order is filled in part, and those behind it get nothing.
+        Whose turn it is says ``rationing``; ``net`` is a retailer's stock on hand less backorders, ``(batch, R)``. At
+        most one order is filled in part, and those behind it get nothing.
         """
         rationing = self.parameters.rationing
         if rationing == "first retailer":

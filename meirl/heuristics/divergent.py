@@ -1,6 +1,7 @@
 """Rules of the divergent chain: base stock in its forms, balanced echelons, fair shares, bank and switch."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -105,22 +106,18 @@ def base_stock(name: str, about: str, position: Position) -> Rule:
 
 
 def _capped(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
-    """Base stock in which no retailer orders more than a cap in a period.
-
-    Source: Xin (2021), Understanding the performance of capped base-stock policies in lost-sales inventory models.
-    """
+    """Base stock in which no retailer orders more than a cap in a period. Source: Xin (2021)."""
     levels, cap = levels.split([levels.shape[1] - 1, 1], 1)
     wanted = (levels - _position(observation, "open")).clamp(min=0)
     return observation.env.action(torch.cat([wanted[:, :1], torch.minimum(wanted[:, 1:], cap)], 1))
 
 
-def _covering_box(env: DivergentEnv, *retailers: str) -> Box:
+def _covering_box(env: DivergentEnv, retailers: Sequence[str] = ()) -> Box:
     """Levels up to twice the demand that an order has to cover: far above, a rule's other numbers decide alone."""
-    demand = env.parameters.demand
-    chain = demand.mean * (env.retailers + demand.direct)
-    level = Range(0, 2 * (env.parameters.lead_time.high + 2) * demand.mean)
-    each = retailers or env.node_names[1:]
-    return {"level, warehouse": Range(0, WAREHOUSE_PERIODS * chain)} | {f"level, {name}": level for name in each}
+    demand, lead = env.parameters.demand, env.parameters.lead_time.high
+    chain = Range(0, WAREHOUSE_PERIODS * demand.mean * (env.retailers + demand.direct))
+    level = Range(0, 2 * (lead + 2) * demand.mean)
+    return {"level, warehouse": chain} | {f"level, {name}": level for name in retailers or env.node_names[1:]}
 
 
 def _capped_box(env: DivergentEnv) -> Box:
@@ -130,10 +127,8 @@ def _capped_box(env: DivergentEnv) -> Box:
 def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     """Echelon base stock that keeps the retailers' positions level, equation :eq:`eq-balanced` of the book.
 
-    They order up to a common height: their level, or, where that is more than the warehouse can ship next, as high as
-    this reaches if it is poured onto the lowest positions, like water.
-
-    Source: the balance that Eppen & Schrage (1981) assume and Federgruen & Zipkin (1984) prove nearly optimal.
+    They order up to a common height: their level, or as high as what the warehouse can ship next reaches if it is
+    poured onto the lowest positions, like water. Source: the balance that Eppen & Schrage (1981) assume.
     """
     env, (warehouse, retailer) = _divergent(observation), levels.split(1, dim=1)
     position = _position(observation, "open echelon")
@@ -147,10 +142,6 @@ def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     height = torch.minimum(((water + ground) / count).amin(1, keepdim=True), retailer)
     wanted = torch.cat([warehouse - position[:, :1], height - position[:, 1:]], 1)
     return env.action(wanted.clamp(min=0))
-
-
-def _balanced_box(env: DivergentEnv) -> Box:
-    return _covering_box(env, "retailer")
 
 
 def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> torch.Tensor:
@@ -224,6 +215,8 @@ def _bank_and_switch_box(env: DivergentEnv) -> Box:
         "bank per period left": Range(0, PACE_PERIODS * demand, 0),
     }
 
+
+_balanced_box = partial(_covering_box, retailers=["retailer"])
 
 RULES = (
     base_stock("base-stock", "Every node orders up to its own constant level.", "without outstanding"),

@@ -203,6 +203,15 @@ def test_files_of_version_1_0_mean_what_they_meant(old, new):
     assert meirl.make("divergent-stationary", serve_largest_first=old).parameters.rationing == new
 
 
+def test_a_retailer_may_have_its_own_largest_order():
+    env = chain(retailers=2, max_order=60, max_retailer_order=20, order_cap=50)
+    action = tensor([0, 0, 1])
+    assert env.orders(action)[0].tolist() == [30, 10, 20]
+    assert env.action(env.orders(action))[0].tolist() == pytest.approx([0, 0, 1])
+    assert env.largest_order.tolist() == [50, 20, 20]
+    assert chain(retailers=2, max_order=60).orders(action)[0].tolist() == [30, 30, 60]
+
+
 # --- demand ----------------------------------------------------------------------------------------------------------
 
 
@@ -325,7 +334,8 @@ def test_balanced_echelons_know_what_can_be_shipped_and_when():
     assert sum(got) == pytest.approx(6 + 2 + 5 - 4)
     assert 3 + got[0] == pytest.approx(1 + got[1])
     busy = chain(retailers=2, lead_time={"low": 1, "high": 3}, demand={"mean": 8, "direct": 0.5})
-    assert sum(orders(busy, "balanced-echelon", [500, 50], state)[1:]) == pytest.approx(9 - 4)  # its own customers' mean
+    got = orders(busy, "balanced-echelon", [500, 50], state)[1:]
+    assert sum(got) == pytest.approx(9 - 4)  # its own customers ask for 4
 
 
 @given(ground=st.lists(st.floats(-50, 50), min_size=1, max_size=6), water=st.floats(0, 200), level=st.floats(-20, 60))
