@@ -171,7 +171,7 @@ def reorder_cost(levels: tuple[int, int], mean: float, costs: tuple[float, float
         visits.append(float(np.dot(visits, demand[j:0:-1])) / (1 - demand[0]))
     y = up_to - np.arange(up_to - reorder)[:, None]
     cost = (np.maximum(y - x, 0) * holding + np.maximum(x - y, 0) * backorder) @ chance
-    return (order + float(np.dot(visits, cost))) / sum(visits)
+    return float((order + np.dot(visits, cost)) / sum(visits))
 
 
 def demand_distribution(demand: Demand) -> Array:

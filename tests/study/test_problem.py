@@ -100,12 +100,14 @@ def test_every_parameter_is_listed_with_its_meaning():
     assert rows["backorder_cost"] == ["b", "19", "19", "per unit backordered at the end of a period"]
     assert rows["demand.shock.factor"][:3] == ["f", "–", "2; 3"]
     assert rows["holding_cost.retailer"][-1] == "per unit on hand and period"  # of the group
-    assert rows["serve_largest_first"][1:3] == ["no", "yes"]
+    assert rows["rationing"][1:3] == ["first retailer", "largest order"]
+    assert rows["endless"][1:3] == ["no", "no"]
     assert "chain" not in rows
     assert all(meaning for *_, meaning in rows.values())
     file = Path(environments.__file__).parent / "divergent-nonstationary.yaml"
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
-    assert {key.split(".")[0] for key in rows} == set(given) - {"chain"}
+    defaults = {"warm_up", "endless", "cost_per", "ships", "receives", "unshipped"}  # only the controls change them
+    assert {key.split(".")[0] for key in rows} == set(given) - {"chain"} | defaults
 
 
 def test_every_symbol_belongs_to_a_parameter():
