@@ -111,7 +111,7 @@ def made() -> dict[str, list[tuple]]:
         "curves": [({"one": (line, line), "two": (line, line**2)}, ("x [-]", "y [-]"))],
         "duel": [({policy: played("divergent-stationary")[1] for policy in ("rule", "PPO")},)],
         "episode": [played("divergent-nonstationary"), (*played("meis-stationary"), 50)],
-        "equal_effort": [(dict.fromkeys(meirl.NAMES[1:3], cheap), UNITS)],
+        "equal_effort": [(dict.fromkeys(meirl.NAMES[1:3], cheap), UNITS, dict.fromkeys(meirl.NAMES, REFERENCE))],
         "evidence": [(shares,)],
         "forest": [(percent, "change [%]")],
         "gaps": [(placed("nothing", "PPO", "lower bound"), UNITS)],
@@ -217,6 +217,14 @@ def test_every_series_looks_different_with_and_without_colour():
     figure = figures.hindsight({name: {f"{i}": line + i for i in range(4)} for name in meirl.NAMES}, UNITS)
     drawn = figure.axes[0].lines
     assert len({line.get_marker() for line in drawn}) == len({line.get_color() for line in drawn}) == 4
+
+
+def test_what_lies_off_the_axis_says_what_it_costs():
+    table = placed("cheap", "dear", "another", "lower bound")
+    table.loc[table["policy"] == "dear", ["value", "low", "high"]] = 12_345.0
+    ax = figures.gaps(table, UNITS).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["12,345 →"]
+    assert ax.get_xlim()[1] < 12_345
 
 
 def test_the_house_style_ends_with_the_figure():
