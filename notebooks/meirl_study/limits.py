@@ -11,7 +11,7 @@ import pandas as pd
 from joblib import Memory, Parallel, delayed
 
 from meirl import heuristics
-from meirl.envs import make
+from meirl.envs import NAMES, make
 from meirl.evaluation import held_out
 from meirl.rollout import rollout
 
@@ -36,20 +36,20 @@ WORDS = {"beats": "costs less than", "loses to": "costs more than"}
 class Start(NamedTuple):
     """A learner that begins with a tuned rule, or its control that begins with nothing."""
 
-    chain: str
+    envs: tuple[str, ...]
     algo: str
     folder: str  # of its runs, below the chapter's; "": the chapter's own
     changes: dict[str, Any]  # of the tuned preset
 
 
 STARTS = {
-    "gradient, from the rule": Start("divergent", "pathwise", "", {}),
-    "gradient, from nothing": Start("divergent", "pathwise", "from-nothing", {"imitation": 0}),
+    "gradient, from the rule": Start(NAMES[:2], "pathwise", "", {}),
+    "gradient, from nothing": Start(NAMES[:2], "pathwise", "from-nothing", {"imitation": 0}),
     # Who can already do it explores less: with the preset's noise what was imitated would be lost at once.
     "PPO, from the rule": Start(
-        "divergent", "ppo", "from-the-rule", {"network": {"log_std": -1.0, "final_log_std": -1.5}}
+        NAMES[:2], "ppo", "from-the-rule", {"network": {"log_std": -1.0, "final_log_std": -1.5}}
     ),
-    "imitation of the rule": Start("meis", "pathwise", "", {}),
+    "imitation of the rule": Start(NAMES[2:], "pathwise", "", {}),
 }
 """By name. On MEIS a choice has no gradient, so there the network imitates and no more."""
 SHORT = {
@@ -109,11 +109,10 @@ def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
 
 
 def tasks(chapter: Chapter, name: str) -> list[study.Task]:
-    """The runs of one of `STARTS`, over the chapter's seeds, on the environments of its chain."""
-    start = STARTS[name]
+    """The runs of one of `STARTS`, over the chapter's seeds (quick: one)."""
+    start, seeds = STARTS[name], chapter.seeds[:1] if chapter.quick else chapter.seeds
     profile = (SHORT if start.algo == "pathwise" else chapter.changes) if chapter.quick else {}
-    envs = [env for env, made in chapter.envs.items() if made.chain == start.chain]
-    return chapter.tasks(envs=envs, algos=[start.algo], changes={**profile, **start.changes})
+    return chapter.tasks(envs=start.envs, algos=[start.algo], seeds=seeds, changes={**profile, **start.changes})
 
 
 def root(chapter: Chapter, name: str) -> Path:
@@ -151,7 +150,8 @@ def spent(chapter: Chapter, curves: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for (env, name), runs in curves.groupby(["env", "algo"], sort=False):
-        first, last = (runs.groupby("seed")[["steps", "simulated_steps"]].nth(i).mean() for i in (0, -1))
+        ends = (runs.groupby("seed")[["steps", "simulated_steps"]].nth(i) for i in (0, -1))
+        first, last = ({str(column): float(table[column].mean()) for column in table} for table in ends)
         taught = name != "gradient, from nothing"
         levels = heuristics.read_levels(chapter.envs[str(env)], "best")
         steps = {
@@ -173,7 +173,7 @@ def panels(chapter: Chapter, curves: pd.DataFrame) -> tuple[dict[str, Any], dict
     """
     drawn: dict[str, Any] = {}
     lines: dict[str, Any] = {}
-    for env, runs in curves[curves["env"].str.startswith("divergent")].groupby("env", sort=False):
+    for env, runs in curves[curves["env"].isin(STARTS["gradient, from the rule"].envs)].groupby("env", sort=False):
         chain = chapter.envs[str(env)]
         headed = runs[["algo", "seed", "simulated_steps", "validation_cost"]]
         headed = headed.rename(columns={"simulated_steps": "steps", "validation_cost": "cost"})
@@ -255,8 +255,8 @@ def against(cells: Cells, names: Iterable[str], opponents: Iterable[str]) -> pd.
 
 
 def _percent(ours: Array, theirs: Array) -> str:
-    scale = 100 / theirs.mean()
-    return shown(_more(ours, theirs) * scale, *(end * scale for end in bootstrap(_more, ours, theirs)), "+.1f")
+    scale, (low, high) = 100 / theirs.mean(), bootstrap(_more, ours, theirs)
+    return shown(scale * _more(ours, theirs), scale * low, scale * high, "+.1f")
 
 
 def compared(row: pd.Series, opponent: str, form: str | None = None) -> str:

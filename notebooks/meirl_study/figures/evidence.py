@@ -241,8 +241,8 @@ def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     looks = style.looks(policies) | {"lower bound": {"color": style.BLACK, "marker": "X"}}
     for name, ax in axes.items():
         here = table[table["environment"] == name].set_index("policy")
-        bound = here.loc["lower bound"]
-        end = FAR_OFF * here["value"].drop("lower bound").median()
+        bound = float(here["value"]["lower bound"])
+        end = FAR_OFF * float(here["value"].drop("lower bound").median())
         for policy, cell in here.iterrows():
             height = policies.index(str(policy))
             if cell["value"] > end:
@@ -250,8 +250,8 @@ def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
                 continue
             span, look = style.whiskers(cell.to_frame().T), looks[policy] | {"linestyle": ""}
             ax.errorbar(cell["value"], [height], xerr=span, ms=5, capsize=3, **look)
-        start = bound["value"] - 0.1 * (end - bound["value"])
-        ax.axvspan(start, bound["value"], color="#DDDDDD", lw=0)
+        start = bound - 0.1 * (end - bound)
+        ax.axvspan(start, bound, color="#DDDDDD", lw=0)
         style.rows(ax, policies)
         ax.set_xlim(start, end)
         style.money(ax.xaxis, f"mean cost of an episode [{units[name]}]")
