@@ -150,8 +150,9 @@ def spent(chapter: Chapter, curves: pd.DataFrame) -> pd.DataFrame:
     """
     rows = {}
     for (env, name), runs in curves.groupby(["env", "algo"], sort=False):
-        ends = (runs.groupby("seed")[["steps", "simulated_steps"]].nth(i) for i in (0, -1))
-        first, last = ({str(column): float(table[column].mean()) for column in table} for table in ends)
+        counts = ["steps", "simulated_steps"]
+        ends = (runs.groupby("seed")[counts].nth(i).to_numpy().mean(0) for i in (0, -1))
+        first, last = (dict(zip(counts, steps.tolist(), strict=True)) for steps in ends)
         taught = name != "gradient, from nothing"
         levels = heuristics.read_levels(chapter.envs[str(env)], "best")
         steps = {
