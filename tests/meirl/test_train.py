@@ -328,3 +328,44 @@ def test_a_run_that_is_older_than_a_key_has_its_default(finished):
         find_learner(saved["algo"]).train(
             env, today.model_copy(update={"anneal": False}), saved["seed"], finished, resume=True, progress=False
         )
+
+
+STARTS = {"starts": 3, "start_rounds": 2, "evaluations": 4}
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+def test_of_several_starts_the_best_goes_on_within_the_budget():
+    env = meirl.make("meis-stationary")
+    done = train("ppo", env, small("ppo", **STARTS))
+    assert [row["steps"] for row in done.history] == [2 * ROUND, 4 * ROUND, 6 * ROUND, 9 * ROUND, 12 * ROUND]
+    assert done.history[-1]["simulated_steps"] == small("ppo", **STARTS).simulated_steps(env)
+    alone = [train("ppo", env, small("ppo", steps=2 * ROUND, anneal=False), seed=seed) for seed in (0, 1)]
+    assert len({row["validation_cost"] for row in done.history[:3]}) == 3  # other weights, other scenarios
+    assert alone[0].history[-1]["validation_cost"] not in [row["validation_cost"] for row in done.history[:3]]
+    with pytest.raises(ValueError, match="starts and start_rounds go together, got 3 and 0"):
+        small("ppo", starts=3)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_a_run_with_starts_resumes_to_the_same_result(tmp_path, monkeypatch, after):
+    env = meirl.make("meis-stationary")
+    straight = train("ppo", env, small("ppo", **STARTS))
+    save, saved = Run.save, []
+
+    def stop(run, optimiser):
+        save(run, optimiser)
+        saved.append(run.steps)
+        if len(saved) == after:
+            raise StoppedError
+
+    monkeypatch.setattr(Run, "save", stop)
+    with pytest.raises(StoppedError):
+        train("ppo", env, small("ppo", **STARTS), out=tmp_path / "run")
+    monkeypatch.setattr(Run, "save", save)
+    resumed = train("ppo", env, small("ppo", **STARTS), out=tmp_path / "run", resume=True)
+    assert same(straight.best, resumed.best)
+    tables = [pd.DataFrame(run.history).drop(columns="seconds") for run in (straight, resumed)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
