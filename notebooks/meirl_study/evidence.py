@@ -88,7 +88,8 @@ def number(value: float, low: float, high: float) -> str:
 def savings(table: pd.DataFrame, policy: str) -> pd.Series:
     """How much less a rule costs than the published agent as reported, in percent, by environment."""
     cost = table.pivot_table(index="environment", columns=["policy", "kind"], values="value")
-    return 100 * (1 - cost[policy, "measured"] / cost["RL agent", "published"])
+    saved = 100 * (1 - cost[policy, "measured"] / cost["RL agent", "published"])
+    return saved.reindex(table["environment"].unique())
 
 
 def verdicts(compared: Mapping[str, pd.DataFrame]) -> dict[str, str]:
