@@ -2,16 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..config import Positive
 from ..envs import Env
 from . import gradient
 from .config import LearnerConfig
-from .experience import MOST_WORKERS, Collector, Segment, estimate, explained_variance, normalised
+from .experience import Collector, Segment, estimate, explained_variance, normalised
 from .networks import ActorCritic, flat, seeded
 from .run import Run
 
@@ -26,20 +25,6 @@ class Config(LearnerConfig):
     minibatch: int = Field(2048, ge=2, description="samples in a gradient step")
     clip: Positive = Field(0.2, description="how far the probability ratio may move from 1 before its gradient stops")
     max_kl: Positive = Field(0.05, description="stop the passes early once the policy has moved this far, in nats")
-    starts: int = Field(0, ge=0, lt=MOST_WORKERS, description="networks begun, of which validation chooses; 0: one")
-    start_rounds: int = Field(0, ge=0, description="rounds of episodes that each start gets, part of the budget")
-
-    @model_validator(mode="after")
-    def _starts_take_rounds(self) -> Self:
-        if bool(self.starts) != bool(self.start_rounds):
-            raise ValueError(f"starts and start_rounds go together, got {self.starts} and {self.start_rounds}")
-        return self
-
-    def simulated_steps(self, env: Env) -> int:
-        """All that a run simulates; each start is validated once, and then there is nothing due until all are done."""
-        size = self.steps_per_round(env)
-        due = sum(self.is_due(env, done * size) for done in range(1, self.starts * self.start_rounds + 1))
-        return super().simulated_steps(env) + (self.starts - due) * self.validation_episodes * env.horizon
 
 
 def train(
@@ -69,61 +54,28 @@ def train(
     """
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     network = seeded(Network, env, config, seed)
-    run = Run(env, "ppo", config, seed, network, out, resume=resume, progress=progress)
-    saved, size = run.restore(), config.steps_per_round(env)
-    begun, first = run.steps // size, config.starts * config.start_rounds  # rounds played; those of all starts
-    for start in range(begun // max(1, config.start_rounds), config.starts):
-        network.load_state_dict(seeded(Network, env, config, MOST_WORKERS * seed + start).state_dict())
-        collector = Collector(env, config, network, seed, worker=1 + start)
-        optimiser, offset = new_optimiser(network, config), start * config.start_rounds * size
-        cost = learn(run, network, optimiser, collector, config.start_rounds, offset, scheduled=False)
-        run.validate(offset + config.start_rounds * size, cost, optimiser.state_dict())
     optimiser = new_optimiser(network, config)
-    if begun > first and saved:
+    run = Run(env, "ppo", config, seed, network, out, resume=resume, progress=progress)
+    if saved := run.restore():
         optimiser.load_state_dict(saved)
-    elif first:  # the best start goes on, with fresh statistics of its gradients
-        network.load_state_dict(run.best)
-    collector = Collector(env, config, network, seed, first_round=run.steps // size)
-    learn(run, network, optimiser, collector, config.rounds(env) - collector.round, run.steps)
-    return run.finish()
+    steps = run.steps
+    collector = Collector(env, config, network, seed, first_round=steps // config.steps_per_round(env))
 
-
-def learn(
-    run: Run, network: ActorCritic, optimiser: torch.optim.Optimizer, collector: Collector, rounds: int, steps: int,
-    *, scheduled: bool = True,
-) -> float:  # fmt: skip
-    """Play rounds of episodes and learn from each of their segments.
-
-    Args:
-        run: is told of every update; validates when that is due.
-        network: actor and critic; changed in place.
-        optimiser: of `new_optimiser`.
-        collector: plays the episodes; at the start of a round.
-        rounds: how many.
-        steps: environment steps before them.
-        scheduled: whether rate and noise fall, and validation falls due, with the steps; not so in a start.
-
-    Returns:
-        Mean cost of the last round's episodes, in units of ``cost_unit``.
-    """
-    env, config, cost = run.env, run.config, float("nan")
-    for _ in range(rounds):
+    for _ in range(config.rounds(env) - collector.round):
         while collector.period < env.horizon:
-            now = steps if scheduled else 0
-            optimiser.param_groups[0]["lr"] = config.annealed(now) * config.learning_rate
-            network.anneal(config.remaining(now))
+            optimiser.param_groups[0]["lr"] = config.annealed(steps) * config.learning_rate
+            network.anneal(config.remaining(steps))
             started = time.perf_counter()
             segment = collector.collect(min(config.segment, env.horizon - collector.period))
-            entropy_weight = config.annealed(now) * config.entropy
+            entropy_weight = config.annealed(steps) * config.entropy
             diagnostics = update(network, optimiser, segment, config, collector.generator, entropy_weight)
             steps += segment.reward.numel()
             run.log(diagnostics, segment.reward.numel(), time.perf_counter() - started)
         # Checkpoints fall between rounds of episodes, so there is no state of the simulator to save.
-        cost = collector.cost
-        if scheduled and config.is_due(env, steps):
-            run.validate(steps, cost, optimiser.state_dict())
+        if config.is_due(env, steps):
+            run.validate(steps, collector.cost, optimiser.state_dict())
         collector.start()
-    return cost
+    return run.finish()
 
 
 def new_optimiser(network: ActorCritic, config: Config) -> torch.optim.Optimizer:
