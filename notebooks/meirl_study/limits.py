@@ -42,13 +42,14 @@ class Start(NamedTuple):
     changes: dict[str, Any]  # of the tuned preset
 
 
+# Who can already do it explores less and moves slower: with the preset's noise, what was imitated is lost at once.
+CAREFUL: dict[str, Any] = {
+    "learning_rate": 3e-4, "network": {"log_std": -1.5, "final_log_std": -2.5},
+}  # fmt: skip
 STARTS = {
     "gradient, from the rule": Start(NAMES[:2], "pathwise", "", {}),
     "gradient, from nothing": Start(NAMES[:2], "pathwise", "from-nothing", {"imitation": 0}),
-    # Who can already do it explores less: with the preset's noise what was imitated would be lost at once.
-    "PPO, from the rule": Start(
-        NAMES[:2], "ppo", "from-the-rule", {"network": {"log_std": -1.0, "final_log_std": -1.5}}
-    ),
+    "PPO, from the rule": Start(NAMES[:2], "ppo", "from-the-rule", CAREFUL),
     "imitation of the rule": Start(NAMES[2:], "pathwise", "", {}),
 }
 """By name. On MEIS a choice has no gradient, so there the network imitates and no more."""
