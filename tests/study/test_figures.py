@@ -118,7 +118,6 @@ def made() -> dict[str, list[tuple]]:
         "hindsight": [(bounds, UNITS)],
         "intervals": [(wide, "difference [%]")],
         "ladder": [(estimates(["as published", "tuned"]), "10,000s", REFERENCE), (estimates(["a"]), "10,000s")],
-        "learning_curves": [(pd.concat([history(seed=0), history(seed=1)]), "10,000s", REFERENCE)],
         "ordering": [(seen(), np.linspace(5, 20, 30), {0: "warehouse", 1: "retailer 1"})],
         "pays": [({"1 worker": history(), "2 workers": history()}, "10,000s", REFERENCE)],
         "same_luck": [({"common": cloud, "independent": cloud[:, ::-1]}, "units")],

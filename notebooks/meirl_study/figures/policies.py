@@ -230,21 +230,3 @@ def workers(histories: Mapping[str, pd.DataFrame], unit: str, reference: Levels)
     axes[1].set(xlabel="time since the first report [seconds]", ylabel=None)
     style.shared_legend(figure, 4)
     return figure
-
-
-@style.styled
-def learning_curves(history: pd.DataFrame, unit: str, reference: Levels) -> Figure:
-    """Plot the validation cost of several seeds: each thin, their mean thick, the range between them shaded.
-
-    ``history`` has one row a validation: ``seed``, ``steps``, ``validation_cost``.
-    """
-    seeds = history.pivot_table(index="steps", columns="seed", values="validation_cost")
-    figure, ax = plt.subplots(figsize=(style.WIDTH, 3.2))
-    millions, ends = seeds.index / 1e6, (seeds.min(axis=1), seeds.max(axis=1))
-    ax.fill_between(millions, *ends, color=style.SKY, alpha=0.35, lw=0, label="range over seeds")
-    ax.plot(millions, seeds, "-", color=style.BLUE, lw=0.6, alpha=0.6)
-    ax.plot(millions, seeds.mean(axis=1), "-", color=style.BLUE, lw=2, label=f"mean of {seeds.shape[1]} seeds")
-    style.cost_axis(ax, unit, reference)
-    ax.set(xlabel="environment steps [millions]")
-    style.legend_above(ax, 2)
-    return figure
