@@ -140,7 +140,7 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
         for learner, rows in table.groupby(level=1, sort=False):
             ends = [
                 f"{name}: {row['value']:+.1f} % ({row['low']:+.1f} to {row['high']:+.1f})"
-                for (name, _), row in rows.iterrows()
+                for name, row in rows.droplevel(1).iterrows()
             ]
             algo, budget = str(learner).split()
             found[f"{learner} against the {opponent}"] = (

@@ -211,22 +211,3 @@ def duel(records: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     axes[-1].set(xlabel="period", xlim=(0, len(cost)))
     figure.align_ylabels()
     return figure
-
-
-@style.styled
-def workers(histories: Mapping[str, pd.DataFrame], unit: str, reference: Levels) -> Figure:
-    """Plot learning curves by number of workers: against environment steps, and against seconds.
-
-    ``histories`` are those of a `meirl.learn.Run`: ``steps``, ``seconds``, ``validation_cost``.
-    """
-    figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3), sharey=True)
-    for ax, column, scale in zip(axes, ("steps", "seconds"), (1e6, 1), strict=True):
-        ax.set_prop_cycle(style.CYCLE[::2])  # the colour between is that of a reference line
-        for name, history in histories.items():
-            ordered = history.sort_values(column)
-            ax.plot(ordered[column] / scale, ordered["validation_cost"], ms=3, label=name)
-        style.cost_axis(ax, unit, reference)
-    axes[0].set(xlabel="environment steps [millions]")
-    axes[1].set(xlabel="time since the first report [seconds]", ylabel=None)
-    style.shared_legend(figure, 4)
-    return figure
