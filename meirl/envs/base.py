@@ -18,6 +18,7 @@ SEASON = ["season, sine", "season, cosine"]
 CLOCK = ["time left", "the end is near"]
 NEAR = 30  # periods: "the end is near" is exp(-time left / NEAR), which tells the last weeks of an episode apart
 REMEMBERED = 5  # periods of demand that a planner looks back on: shocks last 3 to 7
+NEWS_PERIODS = 50  # recent demand reaches a network in units of 50 periods of the mean: noise, until it learns to look
 
 
 class Parameters(Model):
@@ -224,21 +225,23 @@ class Env(ABC):
         return Feature(names, self._calendar[period].expand(episodes, -1))
 
     @cached_property
-    def _recent(self) -> tuple[list[str], torch.Tensor]:
-        """Names of the demands that a state remembers; and by period what the season led to expect, over the mean."""
+    def _recent(self) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+        """Names of the demands that a state remembers; their unit; and what the season led to expect, by period."""
         nodes = self.node_names[-self.expected_demand.shape[1] :]
         names = [f"demand {k} ago, {node}" for k in range(1, REMEMBERED + 1) for node in nodes]
         back = np.arange(self.horizon + 1)[:, None] - np.arange(1, REMEMBERED + 1)
-        mean = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.mean
-        return names, mean.repeat_interleave(len(nodes), 1)
+        season = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.mean
+        expected = season.repeat_interleave(len(nodes), 1) / NEWS_PERIODS
+        return names, self.expected_demand * NEWS_PERIODS, expected
 
     def news(self, observation: Observation) -> Feature:
         """Recent demand less what the season led to expect, ``(batch, REMEMBERED * locations)``, newest period first.
 
-        In units of `REMEMBERED` periods of mean demand. It stays above 0 while a shock is on, which nothing else shows.
+        In units of `NEWS_PERIODS` periods of mean demand. It stays above 0 while a shock is on, which nothing else
+        shows.
         """
-        (names, expected), recent = self._recent, observation.state.recent_demand
-        return Feature(names, ((recent / self.expected_demand).flatten(1) - expected[observation.period]) / REMEMBERED)
+        (names, unit, expected), recent = self._recent, observation.state.recent_demand
+        return Feature(names, (recent / unit).flatten(1) - expected[observation.period])
 
     def check_orders(self, orders: torch.Tensor) -> None:
         """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""

@@ -26,15 +26,15 @@ class Pair(Model):
 class Options(Model):
     """Order quantities to choose from, in units."""
 
-    middle: tuple[Positive, ...] = Field(min_length=1)
-    leaf: tuple[Positive, ...] = Field(min_length=1)
+    middle: tuple[Positive, ...] = Field(min_length=1, description="what the middle may order")
+    leaf: tuple[Positive, ...] = Field(min_length=1, description="what a leaf may order")
 
 
 class LeafOrderCost(Model):
     """Cost of a leaf's order: ``max(least, per_unit * quantity)``."""
 
-    least: NonNegative
-    per_unit: NonNegative
+    least: NonNegative = Field(description="per order, at least")
+    per_unit: NonNegative = Field(description="per unit ordered, if that is more")
 
 
 class OrderCost(Model):

@@ -67,7 +67,7 @@ class Demand(Model):
     with that rate (at least ``floor``), or the rate itself, rounded, never below 0 (``distribution: rounded``).
     """
 
-    distribution: Literal["poisson", "rounded"]
+    distribution: Literal["poisson", "rounded"] = Field(description="of demand, given its rate")
     mean: Positive = Field(description="units per retailer and period, before season and shocks")
     floor: NonNegative = Field(0.1, description="the mean, and a Poisson rate, never fall below this, in units")
     season: Season | None = None

@@ -229,6 +229,6 @@ RULES = (
     _fair_shares_rule("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
     _fair_shares_rule("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
     _fair_shares_rule("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
-    _fair_shares_rule("fair-shares-informed", "The same; levels follow recent demand and the time left.", 2, news=True),
+    _fair_shares_rule("fair-shares-informed", "Two harmonics; levels follow recent demand and the time left.", 2, True),
     Rule("bank-and-switch", DivergentEnv, _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch),
 )

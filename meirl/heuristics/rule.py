@@ -83,7 +83,7 @@ def _constant_box(env: Env) -> Box:
 
 
 RULES = (
-    Rule("never-order", Env, "Order nothing: the sanity row of every table.", lambda env: {}, _nothing),
+    Rule("never-order", Env, "Order nothing: what every policy has to beat.", lambda env: {}, _nothing),
     Rule("constant-order", Env, "Every node orders its constant; on MEIS nodes take turns.", _constant_box, _constant),
 )
 

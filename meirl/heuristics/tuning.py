@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .. import files
 from ..envs import Env, Scenario
 from ..envs.scenario import FIRST_RESERVED_SEED
-from ..evaluation import held_out
+from ..evaluation import VALIDATION_EPISODES, held_out
 from ..rollout import play
 from .rule import Box, Levels, Range, Rule
 
@@ -94,8 +94,9 @@ def tune(
     seconds = time.perf_counter() - effort.start
     levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:FINALISTS])
     provenance = {
-        "validation_cost": round(cost, 4), "training_cost": round(float(found.fun), 4), "seed": seed,
-        "training_episodes": episodes, "generations": len(effort.history), "population": len(found.population),
+        "validation_cost": round(cost, 4), "validation_episodes": VALIDATION_EPISODES,
+        "training_cost": round(float(found.fun), 4), "seed": seed, "training_episodes": episodes,
+        "generations": len(effort.history), "population": len(found.population),
         "simulated_steps": effort.simulated, "seconds": round(seconds, 1),
         "box": {name: [round(r.low, 6), round(r.high, 6)] for name, r in box.items()}, "bounds_hit": hits,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "scipy": scipy.__version__},

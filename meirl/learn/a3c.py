@@ -16,6 +16,7 @@ from torch import nn
 
 from ..config import Positive
 from ..envs import Env
+from . import gradient
 from .config import LearnerConfig
 from .experience import Collector, Segment, estimate, explained_variance, normalised
 from .networks import ActorCritic, flat, seeded
@@ -228,6 +229,7 @@ def _learn(job: Job) -> None:
         collector.start()
 
 
+@torch.no_grad()
 def compute_gradient(copy: LocalCopy, segment: Segment, config: Config, entropy_weight: float) -> dict[str, Any]:
     """Put the gradient of the actor-critic loss of one segment into ``copy.gradient``.
 
@@ -246,21 +248,16 @@ def compute_gradient(copy: LocalCopy, segment: Segment, config: Config, entropy_
     """
     network = copy.network
     value = network.value(segment.vector)  # (T + 1, B)
-    with torch.no_grad():
-        advantage, returns = estimate(segment, value, config)
-        advantage = normalised(advantage) if config.normalise_advantages else advantage
-    head = network.head(segment.vector[:-1])
-    entropy = network.entropy(head).mean()
-    policy_loss = -(advantage * network.log_prob(head, segment.draw)).mean()
-    value_loss = ((value[:-1] - returns) / network.return_std).square().mean()
-    loss = policy_loss + config.value_weight * value_loss - entropy_weight * entropy
-    copy.gradient.zero_()
-    loss.backward()
-    norm = copy.gradient.norm()
-    copy.gradient.mul_((config.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0))
+    advantage, returns = estimate(segment, value, config)
+    advantage = normalised(advantage) if config.normalise_advantages else advantage
+    vector, draw, target = (x.flatten(0, 1) for x in (segment.vector[:-1], segment.draw, returns))
+    batch = gradient.evaluate(network, vector, draw, target)
+    by_log_prob = advantage.flatten() / -advantage.numel()
+    gradient.write(network, batch, by_log_prob, config.value_weight, entropy_weight)
+    norm = gradient.clip(copy.gradient, config.max_gradient_norm)
     return {
-        "entropy": entropy.detach(), "value_loss": value_loss.detach(), "gradient_norm": norm,
-        "explained_variance": explained_variance(value[:-1].detach(), returns), "returns": returns,
+        "entropy": network.entropy(batch.head).mean(), "value_loss": batch.error.square().mean(), "gradient_norm": norm,
+        "explained_variance": explained_variance(value[:-1], returns), "returns": returns,
     }  # fmt: skip
 
 

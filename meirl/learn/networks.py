@@ -61,7 +61,10 @@ class ActorCritic(nn.Module):
 
     def head(self, vector: torch.Tensor) -> torch.Tensor:
         """The actor's output for observations ``(..., numbers)``: means, or normalised log-probabilities."""
-        out = self.actor(vector)
+        return self.as_head(self.actor(vector))
+
+    def as_head(self, out: torch.Tensor) -> torch.Tensor:
+        """Means, or normalised log-probabilities, from what leaves the actor's last layer, ``(..., outputs)``."""
         if not self.gaussian:
             return out.log_softmax(-1)
         return torch.tanh(out) if self.config.defect_double_tanh else out

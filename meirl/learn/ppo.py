@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from ..config import Positive
 from ..envs import Env
+from . import gradient
 from .config import LearnerConfig
 from .experience import Collector, Segment, estimate, explained_variance, normalised
 from .networks import ActorCritic, flat, seeded
@@ -83,6 +83,7 @@ def new_optimiser(network: ActorCritic, config: Config) -> torch.optim.Optimizer
     return torch.optim.Adam([flat(network)], lr=config.learning_rate, eps=1e-5, fused=True)
 
 
+@torch.no_grad()
 def update(
     network: ActorCritic, optimiser: torch.optim.Optimizer, segment: Segment, config: Config,
     generator: torch.Generator, entropy_weight: float,
@@ -104,11 +105,11 @@ def update(
         Means over the last minibatch of each pass: ``kl`` (nats), ``clip_fraction``, ``entropy`` (nats),
         ``value_loss``; and the critic's ``explained_variance`` before the update.
     """
-    with torch.no_grad():
-        value = network.value(segment.vector)  # (T + 1, B)
-        advantage, returns = estimate(segment, value, config)
-        network.update_return_scale(returns)
-        old_log_prob = network.log_prob(segment.head, segment.draw)
+    value = network.value(segment.vector)  # (T + 1, B)
+    advantage, returns = estimate(segment, value, config)
+    network.update_return_scale(returns)
+    old_log_prob = network.log_prob(segment.head, segment.draw)
+    grad = optimiser.param_groups[0]["params"][0].grad  # of all parameters, one vector
     data = (segment.vector[:-1].flatten(0, 1), segment.draw.flatten(0, 1), advantage.flatten(), returns.flatten(),
             old_log_prob.flatten())  # fmt: skip
     passes: list[dict[str, torch.Tensor]] = []
@@ -116,25 +117,20 @@ def update(
         order = torch.randperm(returns.numel(), generator=generator, device=returns.device)
         shuffled = [tensor.index_select(0, order).split(config.minibatch) for tensor in data]
         for vector, draw, gain, target, old in zip(*shuffled, strict=True):
-            head = network.head(vector)
-            log_ratio = network.log_prob(head, draw) - old
+            batch = gradient.evaluate(network, vector, draw, target)
+            log_ratio = network.log_prob(batch.head, draw) - old
             gain = normalised(gain) if config.normalise_advantages else gain
-            policy_loss = clipped_surrogate(log_ratio, gain, config.clip)
-            value_loss = ((network.value(vector) - target) / network.return_std).square().mean()
-            entropy = network.entropy(head).mean()
-            loss = policy_loss + config.value_weight * value_loss - entropy_weight * entropy
-            optimiser.zero_grad(set_to_none=False)  # the networks' gradients are views
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.max_gradient_norm)
+            by_log_prob = gradient.of_clipped_surrogate(log_ratio, gain, config.clip)
+            gradient.write(network, batch, by_log_prob, config.value_weight, entropy_weight)
+            norm = gradient.clip(grad, config.max_gradient_norm)
             if norm.isfinite():  # not so if a probability ratio overflowed: far beyond max_kl, where passes stop
                 optimiser.step()
-        with torch.no_grad():  # of the last minibatch: one in sixteen is enough to watch
-            excess = log_ratio.expm1()  # the probability ratio - 1
-            kl = (excess - log_ratio).mean()  # Schulman's low-variance estimate, never negative
-            clipped = (excess.abs() > config.clip).float().mean()
-            passes.append(
-                {"kl": kl, "clip_fraction": clipped, "entropy": entropy.detach(), "value_loss": value_loss.detach()}
-            )
+        # Of the last minibatch: one in sixteen is enough to watch.
+        excess = log_ratio.expm1()  # the probability ratio - 1
+        kl = (excess - log_ratio).mean()  # Schulman's low-variance estimate, never negative
+        clipped, value_loss = (excess.abs() > config.clip).float().mean(), batch.error.square().mean()
+        entropy = network.entropy(batch.head).mean()
+        passes.append({"kl": kl, "clip_fraction": clipped, "entropy": entropy, "value_loss": value_loss})
         if kl > config.max_kl:
             break
     means = {key: float(sum(done[key] for done in passes) / len(passes)) for key in passes[0]}

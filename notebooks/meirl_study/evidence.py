@@ -88,7 +88,8 @@ def number(value: float, low: float, high: float) -> str:
 def savings(table: pd.DataFrame, policy: str) -> pd.Series:
     """How much less a rule costs than the published agent as reported, in percent, by environment."""
     cost = table.pivot_table(index="environment", columns=["policy", "kind"], values="value")
-    return 100 * (1 - cost[policy, "measured"] / cost["RL agent", "published"])
+    saved = 100 * (1 - cost[policy, "measured"] / cost["RL agent", "published"])
+    return saved.reindex(table["environment"].unique())
 
 
 def verdicts(compared: Mapping[str, pd.DataFrame]) -> dict[str, str]:
@@ -139,7 +140,7 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
         for learner, rows in table.groupby(level=1, sort=False):
             ends = [
                 f"{name}: {row['value']:+.1f} % ({row['low']:+.1f} to {row['high']:+.1f})"
-                for (name, _), row in rows.iterrows()
+                for name, row in rows.droplevel(1).iterrows()
             ]
             algo, budget = str(learner).split()
             found[f"{learner} against the {opponent}"] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,9 @@ def tuned(env: Env, found: Search) -> Policy:
     return RULES[found.tuned.rule].policy(env, list(found.tuned.levels.values()))
 
 
-def for_service(env: str, rule: str, costs: Iterable[dict[str, Any]], players: int, **options: Any) -> pd.DataFrame:
+def for_service(
+    env: str | Path, rule: str, costs: Iterable[dict[str, Any]], players: int, **options: Any
+) -> pd.DataFrame:
     """Tune a rule for several costs of shortage and see how much it then serves and holds.
 
     Args:

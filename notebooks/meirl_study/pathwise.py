@@ -128,7 +128,11 @@ def train(
 
 
 def update(
-    actor: Actor, env: Env, scenario: Scenario, optimiser: torch.optim.Optimizer, largest_norm: float
+    actor: Actor,
+    env: Env,
+    scenario: Scenario,
+    optimiser: torch.optim.Optimizer,
+    largest_norm: float,
 ) -> tuple[float, float]:
     """Play whole episodes and take one step along the gradient of their mean cost: equation :eq:`eq-pathwise`.
 
@@ -229,7 +233,7 @@ def warm_start(task: Task, root: Path) -> None:
     torch.set_num_threads(1)
     env, config = make(task.env, observation=task.observation), preset(task.algo, task.preset, task.env, **task.changes)
     rule = preset("pathwise", "tuned", task.env)
-    rounds = max(1, min(rule.imitation * rule.environments // config.environments, config.rounds(env) - 1))
+    rounds = max(1, min(rule.imitation * rule.environments // config.environments, config.rounds(env) // 2))
     network = seeded(ppo.Network, env, config, task.seed)
     run = Run(env, task.algo, config, task.seed, network, folder, progress=False)
 

@@ -35,11 +35,6 @@ LONG_SEEDS = {"quick": 2, "full": 5}
 BUDGETS = {"tuned": "1×", "long": "10×"}
 """Presets that are trained for the published number of simulated steps, and for ten times as many."""
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
-BARS = {
-    "divergent-stationary": 2_450_000, "divergent-nonstationary": 297_000, "meis-stationary": 201,
-    "meis-nonstationary": 650,
-}  # fmt: skip
-"""Mean test cost, set before any agent of this study was trained, that the better algorithm has to beat."""
 
 
 class Task(NamedTuple):

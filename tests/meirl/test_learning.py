@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import meirl
-from meirl.learn import ppo, preset
+from meirl.learn import gradient, ppo, preset
 from meirl.learn.config import LearnerConfig, NetworkConfig
 from meirl.learn.experience import Collector, Segment, estimate, explained_variance, gae, normalised, without_luck
 from meirl.learn.networks import ActorCritic, flat, seeded
@@ -316,8 +316,8 @@ def test_a_variant_is_a_section_with_a_section_per_environment(tmp_path, monkeyp
 
 def test_diagnostics_are_those_of_the_last_minibatch_of_each_pass(monkeypatch):
     ratios = []
-    real = ppo.clipped_surrogate
-    monkeypatch.setattr(ppo, "clipped_surrogate", lambda log, *rest: ratios.append(log.detach()) or real(log, *rest))
+    real = gradient.of_clipped_surrogate
+    monkeypatch.setattr(gradient, "of_clipped_surrogate", lambda log, *rest: ratios.append(log) or real(log, *rest))
     env = meirl.make("meis-stationary", horizon=30)
     config = ppo.Config(environments=4, minibatch=40, epochs=2, learning_rate=0.01, max_kl=100, clip=0.02)
     network = seeded(ActorCritic, env, config, 0)

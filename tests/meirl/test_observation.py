@@ -11,7 +11,7 @@ from meirl.envs import Env, Exogenous, Observation
 from meirl.heuristics import RULES, Rule
 
 REMEMBERED, NEAR = 5, 30
-UNIT = 5  # news is in that many periods of mean demand
+UNIT = 50  # periods of mean demand: what recent demand reaches a network in
 
 
 def customers(env) -> list[str]:

@@ -41,8 +41,8 @@ def test_gaussian_policy_learns_a_known_optimum(algo):
     env = toy(Aim, horizon=32)
     rounds = 60 if algo == "ppo" else 300  # A3C takes one gradient step where PPO takes dozens
     changes = {"steps": 64 * 32 * rounds, "environments": 64, "segment": 16, "learning_rate": 0.005, "evaluations": 3}
-    network = {"log_std": -0.5}
-    config = preset(algo, "tuned", "divergent-stationary", **changes, discount=0.5, network=network)
+    network = {"log_std": -0.5, "final_log_std": -1.5}  # noise that goes, whatever the preset says
+    config = preset(algo, "tuned", "divergent-stationary", **changes, anneal=True, discount=0.5, network=network)
     done = train(algo, env, config)
     assert done.best_cost < 0.5 * 1000 * 32, "on average half a unit off; the optimum is 0, the start about 4"
     orders = env.orders(done.policy(env.observe(env.reset(1), 0)))
@@ -292,10 +292,22 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
 
 def test_a_policy_for_another_chain_or_observation_is_refused(finished):
-    with pytest.raises(ValueError, match="do not fit divergent-stationary"):
+    with pytest.raises(ValueError, match="trained on other inputs than divergent-stationary shows"):
         load_policy(finished, meirl.make("divergent-stationary"))
     with pytest.raises(ValueError, match="trained on the full observation, not on published"):
         load_policy(finished, meirl.make("meis-stationary", observation="published"))
+
+
+def test_a_policy_is_refused_where_the_same_vector_means_something_else(finished, tmp_path):
+    saved = load_checkpoint(finished / "policy.pt")
+    torch.save({**saved, "inputs": saved["inputs"][::-1]}, tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match="trained on other inputs than meis-stationary shows"):
+        load_policy(tmp_path)
+    del saved["inputs"]  # of a run that is older than the key: its weights tell
+    torch.save(saved, tmp_path / "policy.pt")
+    assert load_policy(tmp_path)[1].name == "meis-stationary"
+    with pytest.raises(ValueError, match="do not fit divergent-stationary"):
+        load_policy(tmp_path, meirl.make("divergent-stationary"))
 
 
 def test_a3c_refuses_other_devices_than_the_cpu():

@@ -89,6 +89,32 @@ def parts() -> pd.DataFrame:
     return pd.DataFrame(100.0, index=index, columns=list(style.PARTS))
 
 
+def efforts() -> dict[str, list[pd.DataFrame]]:
+    """Two seeds of a search and of a learner at two budgets, in percent of the rule; not equally far."""
+
+    def curve(seed: int, far: int) -> pd.DataFrame:
+        return pd.DataFrame({"simulated_steps": np.arange(1, far) / 10, "value": 20.0 / np.arange(1, far) - 5 + seed})
+
+    tried = {"search, designed rule": 9, "PPO 1×": 5, "PPO 10×": 12}
+    return {method: [curve(seed, far + seed) for seed in range(2)] for method, far in tried.items()}
+
+
+def fronts() -> dict[str, pd.DataFrame]:
+    points = pd.DataFrame({"fill_rate": [0.5, 0.7, 0.9], "cost": [300.0, 250, 400]})
+    return {"designed rule": points, "PPO 10×": points[:1]}
+
+
+def against() -> pd.DataFrame:
+    return estimates(pd.MultiIndex.from_product([meirl.NAMES, ["PPO 1×", "A3C 10×"]]))
+
+
+def watched() -> dict[str, dict[str, np.ndarray]]:
+    """An episode of 30 periods, two nodes, one of which has customers."""
+    one = {"on hand": np.ones((30, 2)), "orders": np.eye(30, 2), "backlog": np.ones((30, 1)),
+           "cost so far": np.arange(30.0)}  # fmt: skip
+    return {"order nothing": one, "PPO 10×": one}
+
+
 @cache
 def made() -> dict[str, list[tuple]]:
     """What every figure is drawn from, once or more."""
@@ -103,6 +129,7 @@ def made() -> dict[str, list[tuple]]:
     shares = placed("RL agent", "PPO").assign(kind="measured", never=1_000.0)
     shares.loc[shares["policy"] == "RL agent", "kind"] = "published"
     return {
+        "behaviour": [(watched(), ["warehouse", "retailer 1"], "units of cost")],
         "cell_curves": [({"PPO": budgets()}, {"PPO": 120.0}), (dict.fromkeys("abcd", budgets()),
                         dict(zip("abcd", (104.0, 180.0) * 2, strict=True)), 2)],
         "chain": [(meirl.make(name),) for name in meirl.NAMES],
@@ -110,16 +137,18 @@ def made() -> dict[str, list[tuple]]:
         "cost_surface": [(surface, ("x", "y"), "units", ((0.1, 0.5), (0.2, 0.4)), {"here": (0.5, 0.6)})],
         "curves": [({"one": (line, line), "two": (line, line**2)}, ("x [-]", "y [-]"))],
         "duel": [({policy: played("divergent-stationary")[1] for policy in ("rule", "PPO")},)],
+        "effort": [({name: efforts() for name in meirl.NAMES}, "simulated_steps", "simulated steps [millions]")],
         "episode": [played("divergent-nonstationary"), (*played("meis-stationary"), 50)],
-        "equal_effort": [(dict.fromkeys(meirl.NAMES[1:3], cheap), UNITS)],
+        "equal_effort": [(dict.fromkeys(meirl.NAMES[1:3], cheap), UNITS, dict.fromkeys(meirl.NAMES, REFERENCE))],
         "evidence": [(shares,)],
         "forest": [(percent, "change [%]")],
+        "frontier": [({name: fronts() for name in meirl.NAMES}, UNITS)],
         "gaps": [(placed("nothing", "PPO", "lower bound"), UNITS)],
         "hindsight": [(bounds, UNITS)],
         "intervals": [(wide, "difference [%]")],
         "ladder": [(estimates(["as published", "tuned"]), "10,000s", REFERENCE), (estimates(["a"]), "10,000s")],
+        "opponents": [({"textbook rule": against(), "designed rule": against()},)],
         "optimality": [({"a": estimates(["rule", "PPO"]) - 298, "b": estimates(["PPO"])}, {"a": {"PPO": 2.0}})],
-        "learning_curves": [(pd.concat([history(seed=0), history(seed=1)]), "10,000s", REFERENCE)],
         "ordering": [(seen(), np.linspace(5, 20, 30), {0: "warehouse", 1: "retailer 1"})],
         "pays": [({"1 worker": history(), "2 workers": history()}, "10,000s", REFERENCE)],
         "same_luck": [({"common": cloud, "independent": cloud[:, ::-1]}, "units")],
@@ -133,7 +162,6 @@ def made() -> dict[str, list[tuple]]:
         "tails": [(episodes(), UNITS)],
         "training": [(history(kl=0.1, clip_fraction=0.2, entropy=3, explained_variance=0.5), "units", REFERENCE),
                      (history(gradient_norm=0.1, entropy=3, explained_variance=0.5), "units", {})],
-        "workers": [({"1 worker": history(), "2 workers": history()}, "10,000s", REFERENCE)],
         "wrong_choice": [(wrong(), 0.05)],
     }  # fmt: skip
 
@@ -220,6 +248,14 @@ def test_every_series_looks_different_with_and_without_colour():
     assert len({line.get_marker() for line in drawn}) == len({line.get_color() for line in drawn}) == 4
 
 
+def test_what_lies_off_the_axis_says_what_it_costs():
+    table = placed("cheap", "dear", "another", "lower bound")
+    table.loc[table["policy"] == "dear", ["value", "low", "high"]] = 12_345.0
+    ax = figures.gaps(table, UNITS).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["12,345 →"]
+    assert ax.get_xlim()[1] < 12_345
+
+
 def test_the_house_style_ends_with_the_figure():
     with plt.rc_context({"font.size": 3.0}):
         figures.curves({"a": (np.arange(3), np.arange(3))}, ("x", "y"))
@@ -275,6 +311,20 @@ def test_an_episode_shows_the_orders_of_every_node_in_a_row_of_its_own():
     shown = [ax.patches[0].get_data()[0] for ax in orders]
     assert np.array_equal(shown, record["orders"][0, :50].T)
     assert [ax.get_yticks()[-1] for ax in orders] == [20_000, 12_000, 12_000]
+
+
+def test_curves_of_effort_hold_what_each_seed_had_by_then():
+    first, second = (pd.DataFrame({"steps": steps, "value": value})
+                     for steps, value in (([1.0, 4.0], [9.0, 3.0]), ([2.0, 8.0], [7.0, 1.0])))  # fmt: skip
+    grid, values = figures.verdict.together([first, second], "steps")
+    assert (grid[0], grid[-1]) == (2.0, pytest.approx(4.0))  # from where all have begun to where the first ends
+    assert values[:, 0].tolist() == [9, 7]
+    assert values[:, -1].tolist() == [3, 7]
+
+
+def test_what_nobody_faces_has_no_backlog_to_draw():
+    axes = draw("behaviour", *made()["behaviour"]).axes
+    assert [len(ax.lines) for ax in axes[::2]] == [2, 2, 1, 1]  # stock, orders; customers; cost
 
 
 def test_public_functions_say_what_they_draw():

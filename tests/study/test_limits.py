@@ -1,10 +1,12 @@
-"""Chapter 9's tables and words, on made costs and bounds."""
+"""Chapter 10's tables and words, on made costs and bounds."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import meirl
 from meirl.envs import NAMES
+from meirl.heuristics import read_levels
 from meirl_study import limits
 from meirl_study.chapter import setup
 
@@ -60,8 +62,18 @@ def test_room_is_the_share_of_the_cost_above_the_bound_on_the_same_episodes():
     assert found.loc[("a", "PPO"), "low"] < found.loc[("a", "PPO"), "value"] < found.loc[("a", "PPO"), "high"]
 
 
-def test_the_cheapest_policy_of_an_environment():
-    assert limits.cheapest(CELLS | {("b", "rule"): np.zeros((1, 3))}, "a") == "PPO"
+def test_the_cheapest_policy_and_those_that_may_be_as_cheap():
+    rule, close = np.arange(50.0)[None], np.arange(50.0)[None] + np.tile([1, -0.9], 25)
+    cells = {("a", "rule"): rule, ("a", "close"): close, ("a", "dear"): rule + 5, ("b", "rule"): np.zeros((1, 3))}
+    assert limits.cheapest(cells, "a") == ("rule", ["close"])
+    assert limits.cheapest(cells, "b") == ("rule", [])
+
+
+def test_policies_are_compared_with_those_that_are_there():
+    table = limits.against(CELLS | {("b", "PPO"): CELLS["a", "PPO"]}, ["PPO"], ["rule", "PPO"])
+    assert list(table.index) == [("a", "PPO"), ("b", "PPO")]
+    assert table.loc[("a", "PPO"), "rule"].startswith("-56.7 (")  # 13 against 30
+    assert table.loc[("b", "PPO"), "rule"] == table.loc[("a", "PPO"), "PPO"] == ""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +81,7 @@ def test_the_cheapest_policy_of_an_environment():
     [
         (-2_000, -1_000, "costs less than PPO (+1.2 %; difference -2,000 to -1,000)"),
         (1_000, 2_000, "costs more than PPO (+1.2 %; difference +1,000 to +2,000)"),
-        (-1_000, 2_000, "costs as much as PPO (+1.2 %; difference -1,000 to +2,000)"),
+        (-1_000, 2_000, "cannot be told apart from PPO (+1.2 %; difference -1,000 to +2,000)"),
     ],
 )
 def test_a_difference_in_words(low, high, words):
@@ -85,9 +97,61 @@ def test_what_the_gradient_gained_is_from_the_first_score_to_the_best():
     assert limits.gained(history).tolist() == pytest.approx([20, 0])
 
 
-def test_the_curve_has_the_best_rule_on_the_same_scenarios(chapter):
-    history = pd.DataFrame({"env": ["meis-stationary", "meis-nonstationary"]})
-    curve, unit, reference = limits.curve(chapter, "meis-stationary", history)
-    assert curve["env"].tolist() == ["meis-stationary"]
-    assert unit == "10,000s"
-    assert reference["best heuristic"] == pytest.approx(206, abs=3)
+CURVES = pd.DataFrame(
+    {
+        "env": ["divergent-stationary"] * 4 + ["divergent-stationary"] * 2 + ["meis-stationary"],
+        "algo": ["gradient, from the rule"] * 4 + ["gradient, from nothing"] * 2 + ["imitation of the rule"],
+        "seed": [0, 0, 1, 1, 0, 0, 0],
+        "steps": [1e6, 3e6, 1e6, 3e6, 2e6, 3e6, 4e6],
+        "simulated_steps": [1.5e6, 4e6, 1.5e6, 4e6, 2.5e6, 4e6, 4.5e6],
+        "validation_cost": [9.0, 8, 7, 6, 5, 4, 3],
+    }
+)
+
+
+def test_the_teachers_steps_count(chapter):
+    table = limits.spent(chapter, CURVES)
+    search = read_levels(chapter.envs["divergent-stationary"], "best").provenance["simulated_steps"] / 1e6
+    row = table.loc[("divergent-stationary", "gradient, from the rule")]
+    assert row.tolist() == pytest.approx([search, 1, 2, 1, search + 4])
+    assert table.loc[("divergent-stationary", "gradient, from nothing")].tolist() == pytest.approx([0, 0, 3, 1, 4])
+    assert table.loc[("meis-stationary", "imitation of the rule"), ["imitation", "learning"]].tolist() == [4, 0]
+
+
+def test_panels_have_the_divergent_chain_with_the_rule_on_the_same_scenarios(chapter):
+    drawn, lines = limits.panels(chapter, CURVES)
+    assert list(drawn) == list(lines) == ["divergent-stationary"]
+    assert [len(tables) for tables in drawn["divergent-stationary"].values()] == [2, 1]
+    first = drawn["divergent-stationary"]["gradient, from the rule"][0]
+    assert first[["steps", "cost"]].to_numpy().tolist() == [[1.5e6, 9], [4e6, 8]]
+    env = chapter.envs["divergent-stationary"]
+    validation = meirl.held_out(env, "validation", limits.SHORT["validation_episodes"])
+    expected = meirl.rollout(env, meirl.heuristics.load(env), validation)["cost"].mean()
+    assert lines["divergent-stationary"]["designed rule"] == pytest.approx(expected)
+
+
+def test_starts_are_kept_apart_and_each_on_its_own_environments(chapter):
+    folders = {
+        task.folder(limits.root(chapter, name)) for name in limits.STARTS for task in limits.tasks(chapter, name)
+    }
+    assert len(folders) == sum(len(limits.tasks(chapter, name)) for name in limits.STARTS)
+    for name, start in limits.STARTS.items():
+        assert [task.env for task in limits.tasks(chapter, name)] == list(start.envs), "one seed each"
+        assert [task.config() for task in limits.tasks(chapter, name)]
+    assert limits.tasks(chapter, "gradient, from nothing")[0].config().imitation == 0
+
+
+def test_all_starts_are_trained_and_told_apart(chapter, monkeypatch):
+    begun, trained = [], []
+
+    def run(todo, where, **_):
+        trained.append((todo[0].algo, where.name, len(todo)))
+        return pd.DataFrame({"env": ["x"], "algo": [todo[0].algo], "cost": [1.0]})
+
+    monkeypatch.setattr(limits, "warm_start", lambda task, where: begun.append((task.algo, where.name)))
+    monkeypatch.setattr(limits.study, "run", run)
+    monkeypatch.setattr(limits.study, "histories", lambda todo, where: pd.DataFrame({"algo": [todo[0].algo]}))
+    table, curves = limits.improved(chapter)
+    assert list(table["algo"]) == list(curves["algo"]) == list(limits.STARTS)
+    assert trained[2] == ("ppo", "from-the-rule", 2)
+    assert begun == [("ppo", "from-the-rule")] * 2

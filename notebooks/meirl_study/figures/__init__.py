@@ -11,7 +11,7 @@ from .evidence import (
 )  # fmt: skip
 from .learning import pays
 from .policies import (
-    cost_surface, curves, duel, ladder, learning_curves, ordering, searches, shared_luck, surrogate, training, workers,
+    cost_surface, curves, duel, ladder, ordering, searches, shared_luck, surrogate, training,
 )  # fmt: skip
 from .known import optimality
 from .verdict import behaviour, effort, frontier, opponents
@@ -19,7 +19,7 @@ from .problem import chain, episode, same_luck, stressors, wrong_choice
 
 __all__ = [
     "behaviour", "cell_curves", "chain", "cost_parts", "cost_surface", "curves", "duel", "effort", "episode",
-    "equal_effort", "evidence", "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "learning_curves",
-    "opponents", "optimality", "ordering", "pays", "same_luck", "searches", "seed_spread", "services", "shared_luck",
-    "stressors", "surrogate", "sweep", "tails", "training", "workers", "wrong_choice",
+    "equal_effort", "evidence", "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "opponents",
+    "optimality", "ordering", "pays", "same_luck", "searches", "seed_spread", "services", "shared_luck", "stressors",
+    "surrogate", "sweep", "tails", "training", "wrong_choice",
 ]  # fmt: skip

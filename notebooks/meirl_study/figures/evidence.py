@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import style
 
+FAR_OFF = 1.5  # times the median policy
 Tables = Mapping[str, pd.DataFrame]
 Levels = Mapping[str, float]
 
@@ -121,20 +122,24 @@ def services(tables: Tables) -> Figure:
 
 
 @style.styled
-def equal_effort(panels: Mapping[str, Mapping[str, list[pd.DataFrame]]], units: Mapping[str, str]) -> Figure:
-    """Plot the best validation cost so far against simulated steps, for searches and learners on one axis.
+def equal_effort(
+    panels: Mapping[str, Mapping[str, list[pd.DataFrame]]], units: Mapping[str, str], references: Mapping[str, Levels]
+) -> Figure:
+    """Plot the best validation cost so far against simulated steps, one panel an environment, one line a seed.
 
-    ``panels``, by environment and method, are a table a seed with columns ``steps`` and ``cost``.
+    Args:
+        panels: by environment and learner, a table a seed with columns ``steps`` and ``cost``.
+        units: of the cost, by environment.
+        references: costs to compare with, by environment and name.
     """
     figure, axes = style.panels(panels, 3.4, sharex=True)
     for name, ax in axes.items():
-        for method, look in style.looks(panels[name]).items():
-            for table in panels[name][method]:
+        for learner, look in style.looks(panels[name]).items():
+            for table in panels[name][learner]:
                 best = table["cost"].cummin()
-                ax.plot(table["steps"] / 1e6, best, label=method, lw=1, ms=3, alpha=0.7, **look)
-        style.cost_axis(ax, units[name])
-        ax.set(xlabel="simulated steps [millions]", xscale="log")
-        ax.xaxis.set_major_formatter("{x:g}")
+                ax.plot(table["steps"] / 1e6, best, label=learner, lw=1, alpha=0.7, **look | {"marker": ""})
+        style.cost_axis(ax, units[name], references[name])
+        ax.set(xlabel="simulated steps [millions]")
     style.shared_legend(figure, 2)
     return figure
 
@@ -187,12 +192,13 @@ def sweep(lines: Tables, labels: tuple[str, str], *, log: str = "", reference: L
 
 @style.styled
 def seed_spread(table: pd.DataFrame) -> Figure:
-    """Show every seed's difference to the best heuristic and the interval of their mean, one panel an environment.
+    """Show every seed's difference to the designed rule and the interval of their mean, one panel an environment.
 
     ``table`` has one row a run: ``env``, ``algo``, ``value`` in per cent, and ``low`` and ``high`` of the cell's mean.
     """
-    label, algos = "extra cost over the\nbest heuristic [%]", dict.fromkeys(table["algo"])
-    figure, axes = style.panels(dict.fromkeys(table["env"]), 2.9, label, sharex=True)
+    label, algos = "extra cost over the\ndesigned rule [%]", dict.fromkeys(table["algo"])
+    names = dict.fromkeys(table["env"])
+    figure, axes = style.panels(names, 2.4 * (len(names) // 2 or 1), label, rows=len(names) // 2 or 1, sharex=True)
     for name, ax in axes.items():
         ax.axhline(0, color=style.GREY, lw=0.8)
         for i, (algo, look) in enumerate(style.looks(algos).items()):
@@ -225,22 +231,28 @@ def hindsight(panels: Mapping[str, Mapping[str, np.ndarray]], units: Mapping[str
 
 @style.styled
 def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
-    """Place the mean cost of every policy between what no policy can beat and ordering nothing, on a logarithmic axis.
+    """Place the mean cost of every policy above what no policy can beat, one panel an environment.
 
-    ``table`` has columns ``environment``, ``policy`` (``lower bound`` among them), ``value``, ``low``, ``high``.
+    ``table`` has columns ``environment``, ``policy`` (``lower bound`` among them), ``value``, ``low``, ``high``. What
+    costs more than `FAR_OFF` times the median policy lies off the axis, and says so.
     """
-    figure, axes = style.panels(units, 4.8, rows=2, sharey=True)
+    figure, axes = style.panels(units, 6.4, rows=2, sharey=True)
     policies = list(dict.fromkeys(table["policy"]))
     looks = style.looks(policies) | {"lower bound": {"color": style.BLACK, "marker": "X"}}
     for name, ax in axes.items():
-        here = table[table["environment"] == name]
-        for policy, cell in here.groupby("policy", sort=False):
-            span, look = style.whiskers(cell), looks[policy] | {"linestyle": ""}
-            ax.errorbar(cell["value"], [policies.index(policy)], xerr=span, ms=5, capsize=3, **look)
-        bound, low, high = here[here["policy"] == "lower bound"], here["low"].min(), here["high"].max()
-        ax.axvspan(0.5 * low, bound["value"].item(), color="#DDDDDD", lw=0)
+        here = table[table["environment"] == name].set_index("policy")
+        bound = float(here["value"]["lower bound"])
+        end = FAR_OFF * float(here["value"].drop("lower bound").median())
+        for policy, cell in here.iterrows():
+            height = policies.index(str(policy))
+            if cell["value"] > end:
+                ax.annotate(f"{cell['value']:,.0f} →", (end, height), ha="right", va="center", fontsize=8)
+                continue
+            span, look = style.whiskers(cell.to_frame().T), looks[policy] | {"linestyle": ""}
+            ax.errorbar(cell["value"], [height], xerr=span, ms=5, capsize=3, **look)
+        start = bound - 0.1 * (end - bound)
+        ax.axvspan(start, bound, color="#DDDDDD", lw=0)
         style.rows(ax, policies)
-        ax.set(xscale="log", xlim=(0.9 * low, 1.1 * high))
-        ticks = (1, 1.5, 2, 3, 5) if high < 10 * low else (1, 3)
-        style.money(ax.xaxis, f"mean cost of an episode [{units[name]}]", *ticks)
+        ax.set_xlim(start, end)
+        style.money(ax.xaxis, f"mean cost of an episode [{units[name]}]")
     return figure

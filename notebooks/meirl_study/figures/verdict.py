@@ -36,6 +36,7 @@ def effort(panels: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]], column: s
             ax.fill_between(x, values.min(0), values.max(0), color=COLOURS[algo], alpha=0.15, lw=0)
         lowest = min(table["value"].min() for tables in panels[name].values() for table in tables)
         ax.set(xscale="log", xlabel=label, ylim=(min(1.25 * lowest, -5), HIGHEST))
+        ax.xaxis.set_major_formatter("{x:g}")
     style.shared_legend(figure, 3)
     return figure
 

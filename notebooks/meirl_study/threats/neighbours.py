@@ -59,7 +59,9 @@ class Neighbour(NamedTuple):
         for path in VARIED[env.chain]:
             factor = 2 ** generator.uniform(-SPREAD, SPREAD)
             *groups, key = path.split(".")
-            group = reduce(lambda found, name: (found or {}).get(name), groups, values)
+            group: Any = values
+            for name in groups:
+                group = (group or {}).get(name)
             if group and group.get(key):
                 leaf = {key: min(group[key] * factor, 1) if key in ("lost_share", "amplitude") else group[key] * factor}
                 changed = merged(changed, reduce(lambda inner, name: {name: inner}, reversed(groups), leaf))

@@ -22,7 +22,8 @@ def table(estimates: pd.DataFrame, value: str, form: str, others: Mapping[str, s
     Returns:
         Text.
     """
-    cells = [shown(*row, form) for row in estimates[["value", "low", "high"]].itertuples(index=False)]
+    ends = estimates[["value", "low", "high"]].to_numpy()
+    cells = [shown(value, low, high, form) for value, low, high in ends]
     rest = exhibits.table(estimates, others or {})[list(others or {})]
     return pd.concat([pd.DataFrame({value: cells}, estimates.index), rest], axis=1)
 
