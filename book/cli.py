@@ -26,6 +26,7 @@ def book(
 ) -> None:
     """Execute the notebooks and build the book."""
     root, jobs = Path.cwd(), jobs or os.cpu_count() or 1
+    make.pages(root)  # a wrong folder is refused before anything is made in it
     if pairs:
         make.make_pairs(root, only or (), jobs)
     elif pdf:

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from meirl import files
 from meirl.config import load_yaml
+from meirl_study.processes import attended
 
 Profile = Literal["quick", "full"]
 PROFILES = ("quick", "full")
@@ -158,7 +159,7 @@ def execute(chosen: list[Page], parameters: dict[str, Any], folder: Path, jobs: 
     together = [page for page in chosen if page not in alone]
     with tqdm(total=len(chosen), desc=f"executing into {folder.name}/", unit="page") as bar:
         for group, count in ((together, min(jobs, len(together))), (alone, 1)):
-            tasks = (delayed(execute_page)(page, parameters, folder) for page in group)
+            tasks = (delayed(attended(execute_page))(page, parameters, folder) for page in group)
             # One thread a kernel: faster side by side, and sums do not depend on how many cores there are.
             with parallel_config("loky", n_jobs=max(1, count), inner_max_num_threads=1):
                 for name, seconds in Parallel(return_as="generator_unordered")(tasks):

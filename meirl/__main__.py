@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import heuristics
+from . import files, heuristics
 from .device import pick_device
 from .envs import CONTROLS, NAMES, make
 from .evaluation import held_out, summarise
@@ -47,6 +47,8 @@ def _missing(name: str, reason: str) -> Callable[[], None]:
     return refuse
 
 
+MOST_EPISODES = 10_000  # of one rollout
+
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join((*NAMES, *CONTROLS))}, or a YAML file of your own")]
 
@@ -73,7 +75,7 @@ def train(
     changes = {"steps": steps, "workers": workers}
     config = load_preset(algo, preset, env, **{key: value for key, value in changes.items() if value is not None})
     where = pick_device(device) if device or algo != "a3c" else "cpu"
-    folder = run_folder(out, env, algo, preset, seed)
+    folder = run_folder(out, env, algo, preset, seed, observation)
     chain = make(env, observation=observation, device=where)  # type: ignore[arg-type]
     done = find_learner(algo).train(chain, config, seed, folder, resume=resume)
     typer.echo(f"best validation cost {done.best_cost:,.2f}; kept in {folder}")
@@ -84,23 +86,36 @@ def tune(
     env: EnvName,
     heuristic: Annotated[str, typer.Option(help="a rule by name, or best: the rule that is best so far")],
     seed: Annotated[int, typer.Option(help="of the training scenarios and the search")] = 0,
-    episodes: Annotated[int, typer.Option(min=1, help="training episodes that every candidate plays")] = 64,
-    generations: Annotated[int, typer.Option(min=1, help="generations of the search")] = 60,
+    episodes: Annotated[
+        int, typer.Option(min=1, max=MOST_EPISODES, help="training episodes that every candidate plays")
+    ] = 64,
+    generations: Annotated[int, typer.Option(min=1, max=100_000, help="generations of the search")] = 60,
     out: Annotated[Path | None, typer.Option(help="YAML file to write; default: where evaluate finds it")] = None,
 ) -> None:
-    """Search for a heuristic's best levels; write them, with their provenance, to a small file."""
+    """Search for a heuristic's best levels; write them, with their provenance, to a small file.
+
+    A search that is stopped goes on where it was when it is started again in the same way.
+    """
     chain = make(env)
     name = heuristics.best_rule(chain) if heuristic == "best" else heuristic
     rule = heuristics.find_rule(chain, name)
-    found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations).tuned
     path = out or heuristics.levels_file(chain, name)
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder: expected a file to write levels to")
+    there = heuristics.read_levels(chain, path) if out is None and path.exists() else None
+    if there and "validation_cost" not in there.provenance:
+        raise ValueError(f"{path}: provenance has no validation_cost to beat: --out FILE writes elsewhere")
+    kept = path.with_name(f".{path.name}.search")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    files.write(kept, kept.read_bytes() if kept.exists() else b"{}")  # if nothing can be written there, say so now
+    found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations, kept=kept).tuned
     cost = found.provenance["validation_cost"]
-    there = heuristics.read_levels(chain, name) if out is None and path.exists() else None
     if there and (old := there.provenance["validation_cost"]) < cost:
         typer.echo(f"validation cost {cost:,.2f}; kept {path}, which costs {old:,.2f} (--out FILE writes it elsewhere)")
-        return
-    tuning.write(found, path)
-    typer.echo(f"validation cost {cost:,.2f}; levels written to {path}")
+    else:
+        tuning.write(found, path)
+        typer.echo(f"validation cost {cost:,.2f}; levels written to {path}")
+    kept.unlink(missing_ok=True)
 
 
 @app.command()
@@ -108,7 +123,9 @@ def evaluate(
     env: EnvName,
     heuristic: Annotated[str | None, typer.Option(help="published, best, textbook, a rule or a YAML file")] = None,
     policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="test episodes; default: all 1,000")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, max=MOST_EPISODES, help="test episodes; default: all 1,000")
+    ] = None,
     warm_up: Annotated[
         int | None, typer.Option(min=0, help="periods that are played and not counted; default: the environment's")
     ] = None,
@@ -125,7 +142,7 @@ def evaluate(
         raise ValueError("give either --heuristic NAME or --policy DIR")
     summary = summarise(rollout(chain, controller, held_out(chain, "test", episodes)))
     if as_json:
-        print(json.dumps({"env": env, "policy": heuristic or str(policy), **summary}, indent=2))
+        print(json.dumps(files.jsonable({"env": env, "policy": heuristic or str(policy), **summary}), indent=2))
         return
     parts: dict[str, float] = summary.pop("cost_parts")  # type: ignore[assignment]
     for key, value in {**summary, **{f"cost, {part}": cost for part, cost in parts.items()}}.items():
@@ -133,10 +150,10 @@ def evaluate(
 
 
 def main() -> None:
-    """Run the command line; bad input is one clear line on standard error and exit code 2, not a traceback."""
+    """Run the command line; bad input, or a file that cannot be written, is one clear line and exit code 2."""
     try:
         app(prog_name="meirl")  # else completion would look for a variable with blanks in its name
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         typer.echo(f"meirl: {error}", err=True)
         raise SystemExit(2) from None
 

@@ -8,10 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from .envs import Costs, Env, Scenario
-from .envs.scenario import FIRST_RESERVED_SEED
+from .envs.scenario import FIRST_RESERVED_SEED, VALIDATION_SEED
 from .rollout import Policy, rollout
 
-VALIDATION_SEED = FIRST_RESERVED_SEED + 1  # chooses checkpoints and re-scores tuned parameters
 TEST_SEED = FIRST_RESERVED_SEED + 2  # only ever reported, never used to choose anything
 VALIDATION_EPISODES, TEST_EPISODES = 1_000, 1_000
 

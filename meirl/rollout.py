@@ -48,7 +48,7 @@ class Totals(NamedTuple):
 def simulate(env: Env, policy: Policy, scenario: Scenario) -> Totals:
     """Play a scenario and sum up over its periods after the warm-up, one row an episode; arguments as in `play`."""
     sums: list[torch.Tensor] | None = None
-    expected = env.parameters.demand.mean * env.retailers
+    expected = env.parameters.demand.average * env.retailers
     for observation, (state, costs, flows) in play(env, policy, scenario):
         if observation.period < env.parameters.warm_up:
             continue

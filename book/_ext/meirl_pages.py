@@ -1,4 +1,4 @@
-"""Sphinx extension of the book: what the API reference shows of a class, links to it, launch buttons."""
+"""Sphinx extension of the book: what the API reference shows of a class, links to it, launch buttons, link previews."""
 
 import inspect
 import os
@@ -13,6 +13,7 @@ from docutils import nodes
 from pydantic import BaseModel
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.ext.autosummary import Autosummary
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import restify
@@ -150,6 +151,30 @@ def launch_buttons(repository: str, path: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def published_at(_app: Sphinx, config: Config) -> None:
+    """Tell `sphinxext.opengraph` where GitHub Pages puts the book; only GitHub Actions knows the repository."""
+    if (repository := os.environ.get("GITHUB_REPOSITORY")) and not config.ogp_site_url:
+        owner, name = repository.split("/")
+        config.ogp_site_url = f"https://{owner.lower()}.github.io/{name}/"
+
+
+def front_door(app: Sphinx, error: Exception | None) -> None:
+    """Give ``index.html``, which only sends on to the first page, that page's title and preview."""
+    first = Path(app.outdir, app.builder.get_target_uri(app.config.root_doc))
+    if error or app.builder.name != "html" or not first.exists():
+        return
+    head = first.read_text(encoding="utf-8").split("</head>")[0]
+    shown = re.findall(r'<title>.*?</title>|<meta (?:property="og:|name="description")[^>]*>', head, re.DOTALL)
+    link = first.relative_to(app.outdir).as_posix()
+    send = f'<meta http-equiv="refresh" content="0; url={link}">'
+    head = "\n".join(['<meta charset="utf-8">', *shown, send])
+    body = f'<a href="{link}">{app.config.html_title}</a>'
+    text = (
+        f'<!DOCTYPE html>\n<html lang="{app.config.language}">\n<head>\n{head}\n</head>\n<body>{body}</body>\n</html>\n'
+    )
+    Path(app.outdir, "index.html").write_text(text, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of it."""
     app.add_directive("summary", Summary)
@@ -159,4 +184,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-skip-member", skip)
     app.connect("html-page-context", without_thebe)
     app.connect("html-page-context", launch, priority=502)  # after the theme has made its buttons
+    app.connect("config-inited", published_at)
+    app.connect("build-finished", front_door, priority=900)  # after the table of contents has written its own
     return {"parallel_read_safe": True}

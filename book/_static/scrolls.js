@@ -1,5 +1,23 @@
 // A figure or table that is wider than its column scrolls; custom.css says so wherever this finds one.
 const boxes = "figure, div.output.text_html, div.pst-scrollable-table-container";
-const mark = new ResizeObserver((entries) =>
-  entries.forEach(({ target }) => target.classList.toggle("scrolls", target.scrollWidth > target.clientWidth)));
-addEventListener("DOMContentLoaded", () => document.querySelectorAll(boxes).forEach((box) => mark.observe(box)));
+const mark = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+  const scrolls = target.scrollWidth > target.clientWidth;
+  target.classList.toggle("scrolls", scrolls);
+  if (scrolls) target.tabIndex = 0; // so that the arrow keys scroll it
+  else target.removeAttribute("tabindex");
+}));
+addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(boxes).forEach((box) => mark.observe(box));
+  // On a phone a figure fits the screen, and a button or a tap enlarges it.
+  document.querySelectorAll("figure:has(img)").forEach((figure) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "enlarge" });
+    const turn = (large) => {
+      figure.classList.toggle("large", large);
+      button.textContent = large ? "Fit the figure to the screen" : "Enlarge the figure";
+    };
+    button.addEventListener("click", () => turn(!figure.classList.contains("large")));
+    figure.querySelector("img").addEventListener("click", () => turn(!figure.classList.contains("large")));
+    turn(false);
+    figure.before(button);
+  });
+});

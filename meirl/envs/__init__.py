@@ -6,9 +6,11 @@ from typing import Any
 import torch
 
 from ..config import load_yaml, merged, validated
-from .base import OBSERVATION_SETS, Costs, Env, Flows, Observation, ObservationSet, Parameters, Transition
+from . import recorded
+from .base import OBSERVATION_SETS, Costs, Env, Flows, Observation, ObservationSet, Transition
 from .divergent import DivergentEnv, DivergentParameters, DivergentState
 from .meis import MeisEnv, MeisParameters, MeisState
+from .processes import Parameters
 from .scenario import Exogenous, Scenario
 
 __all__ = [
@@ -58,7 +60,8 @@ def make(
         raise ValueError(f"unknown environment {str(name)!r}: expected one of {known}, or a YAML file")
     values = merged(load_yaml(path), changes)
     chain = values.get("chain")
-    if chain not in CHAINS:
+    if not isinstance(chain, str) or chain not in CHAINS:
         raise ValueError(f"{path.name}: chain: expected one of {', '.join(CHAINS)}, got {chain!r}")
     kind, parameters = CHAINS[chain]
+    values = recorded.filled(values, path, parameters.count or "retailers")
     return kind(str(name), validated(parameters, values, path.name), observation, device, dtype)

@@ -1,44 +1,25 @@
-"""What both chains share: parameters with sources, the result of a step, and the parts of `Env` that never differ."""
+"""What both chains share: the result of a step, and the parts of `Env` that never differ."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from pydantic import Field, model_validator
 
-from ..config import Model, Positive
-from .scenario import Capacity, Demand, LeadTime, Scenario, sample_scenario, seasonal_mean
+from . import recorded
+from .processes import Capacity, Parameters
+from .scenario import FIRST_RESERVED_SEED, VALIDATION_SEED, Scenario, sample_scenario, seasonal_mean
 
 ObservationSet = Literal["published", "full"]
 OBSERVATION_SETS: tuple[str, ...] = get_args(ObservationSet)
 SEASON = ["season, sine", "season, cosine"]
 CLOCK = ["time left", "the end is near"]
+DAY = "day {} of the week"
 NEAR = 30  # periods: "the end is near" is exp(-time left / NEAR), which tells the last weeks of an episode apart
 REMEMBERED = 5  # periods of demand that a planner looks back on: shocks last 3 to 7
 NEWS_PERIODS = 50  # recent demand reaches a network in units of 50 periods of the mean: noise, until it learns to look
-
-
-class Parameters(Model):
-    """Parameters that both chains have."""
-
-    horizon: int = Field(ge=1, description="periods (days) in an episode; the study: 500 divergent, 365 MEIS")
-    demand: Demand
-    lead_time: LeadTime
-    outbound_capacity: Capacity | None = Field(None, description="what the warehouse ships a period; null: unlimited")
-    warm_up: int = Field(0, ge=0, description="periods at the start that are played and not counted in any result")
-    endless: bool = Field(False, description="the horizon only cuts an endless task: nobody sees the time left")
-    cost_per: Literal["episode", "period"] = Field("episode", description="what costs are reported of")
-    cost_unit: Positive = Field(1.0, description="reported cost = cost / cost_unit; the study reports MEIS in 10,000s")
-    reward_unit: Positive = Field(10_000.0, description="reward = -cost / reward_unit, as in the study")
-
-    @model_validator(mode="after")
-    def _something_is_counted(self) -> Self:
-        if self.warm_up >= self.horizon:
-            raise ValueError(f"warm_up must be shorter than the horizon, got {self.warm_up} and {self.horizon}")
-        return self
 
 
 class Costs(NamedTuple):
@@ -121,6 +102,8 @@ class Env(ABC):
     holding_cost: torch.Tensor  #: of a unit on hand for a period at each node, ``(N,)``
     shortage_cost: torch.Tensor  #: of a customer's unit that waits for a period at each retailer, ``(R,)``
     supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
+    record: recorded.Sampler | None  #: what draws demand from a record, if there is one
+    demand_shares: torch.Tensor  #: mean demand of each retailer over that of their average, ``(R,)``
     expected_demand: torch.Tensor  #: mean demand of a period at each location that has customers, ``(1, locations)``
     sees_end: bool  #: whether the observation shows the time left: only then may a learner take the horizon as the end
     cost_unit: float  #: reported cost = cost of the periods after the warm-up / this
@@ -137,6 +120,10 @@ class Env(ABC):
         self.sees_end = observation == "full" and not parameters.endless
         counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
         self.cost_unit = parameters.cost_unit * counted
+        self.retailers = getattr(parameters, parameters.count or "retailers")
+        self.demand_shares = self.tensor(parameters.demand.shares(self.retailers))
+        record = parameters.demand.record
+        self.record = None if record is None else recorded.Sampler(record, parameters.locations, self.horizon)
         self._prepare()
         self.nodes = len(self.node_names)
 
@@ -154,7 +141,15 @@ class Env(ABC):
         p = self.parameters
         processes = (p.demand, p.lead_time, self.supplier_capacity, p.outbound_capacity)
         drawn = sample_scenario(processes, (self.retailers, p.horizon), episodes, seed, first)
+        if self.record is not None:
+            later = FIRST_RESERVED_SEED <= seed != VALIDATION_SEED  # what chooses sees the past only
+            demand = self.record.draw(later, seed, range(first, first + episodes))
+            drawn = drawn._replace(demand=torch.from_numpy(demand))
         return drawn.to(self.device, self.dtype)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the locations with customers; numbered, if the parameters do not have them."""
+        return list(self.parameters.locations or (f"{kind} {i + 1}" for i in range(self.retailers)))
 
     @abstractmethod
     def reset(self, episodes: int) -> Any:
@@ -192,7 +187,8 @@ class Env(ABC):
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
         # Stocks and backlogs are never negative; demand, and so they, have no largest value.
-        dates = np.array([name in (*SEASON, *CLOCK) for name in self.legend()])
+        days = [DAY.format(k + 1) for k in range(len(self.parameters.demand.day_factors))]
+        dates = np.array([name in (*SEASON, *CLOCK, *days) for name in self.legend()])
         signed = np.array([name in SEASON or name.startswith("demand") for name in self.legend()])
         most = np.finfo(np.float32).max
         low, high = np.where(signed, np.where(dates, -1.0, -most), 0.0), np.where(dates, 1.0, most)
@@ -209,19 +205,34 @@ class Env(ABC):
         return self.tensor(seasonal_mean(self.parameters.demand, self.horizon))
 
     @cached_property
+    def week_ahead(self) -> torch.Tensor:
+        """By how much the days that an order covers are above the week's mean, by period, ``(horizon + 1,)``, a share.
+
+        An order covers the periods until the next one is there: the mean lead time and two.
+        """
+        covered = 2 + round(float(np.mean(self.parameters.lead_time.mean)))
+        factors = self.parameters.demand.day_factors
+        days = np.add.outer(np.arange(self.horizon + 1), np.arange(covered)) % len(factors)
+        return self.tensor(factors[days].mean(1) - 1)
+
+    @cached_property
     def _calendar(self) -> torch.Tensor:
         now, season = np.arange(self.horizon + 1), self.parameters.demand.season
         left, phase = self.horizon - now, 2 * np.pi * now / (season.period if season else 1)
         columns = [np.sin(phase), np.cos(phase)] if season else []
         columns += [] if self.parameters.endless else [left / self.horizon, np.exp(-left / NEAR)]
+        week = len(self.parameters.demand.week or ())
+        columns += [now % week == day for day in range(week)]
         return self.tensor(np.stack(columns, 1) if columns else np.empty((len(now), 0)))
 
     def calendar(self, period: int, episodes: int) -> Feature:
-        """What the date says, `SEASON` if there is one, `CLOCK` unless the task is endless, ``(episodes, 0 to 4)``.
+        """What the date says: `SEASON` if there is one, `CLOCK` unless the task is endless, the day if there is a week.
 
-        Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``.
+        Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``; a 1 for the
+        day of the week, 0 for the others. ``(episodes, numbers)``.
         """
         names = [*SEASON * (self.parameters.demand.season is not None), *CLOCK * (not self.parameters.endless)]
+        names += [DAY.format(k + 1) for k in range(len(self.parameters.demand.week or ()))]
         return Feature(names, self._calendar[period].expand(episodes, -1))
 
     @cached_property
@@ -230,7 +241,7 @@ class Env(ABC):
         nodes = self.node_names[-self.expected_demand.shape[1] :]
         names = [f"demand {k} ago, {node}" for k in range(1, REMEMBERED + 1) for node in nodes]
         back = np.arange(self.horizon + 1)[:, None] - np.arange(1, REMEMBERED + 1)
-        season = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.mean
+        season = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.average
         expected = season.repeat_interleave(len(nodes), 1) / NEWS_PERIODS
         return names, self.expected_demand * NEWS_PERIODS, expected
 

@@ -1,7 +1,7 @@
 """The divergent chain: supplier -> warehouse -> retailers, every node ordering in every period."""
 
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -9,11 +9,10 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive, Probability
-from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
-from .scenario import Capacity, Exogenous
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node
+from .processes import Capacity, NonNegativeEach, Parameters, PositiveEach
+from .scenario import Exogenous
 
-PerRetailer = NonNegative | tuple[NonNegative, ...]
-LimitPerRetailer = Positive | tuple[Positive, ...]
 STOCK_PERIODS = 5  # stocks reach a network in units of 5 periods of mean demand, what is due in units of one
 
 
@@ -21,30 +20,32 @@ class PerNode(Model):
     """The warehouse's value and the retailers'."""
 
     warehouse: NonNegative
-    retailer: PerRetailer
+    retailer: NonNegativeEach
 
 
 class Shelf(Model):
     """Most units a node can keep."""
 
     warehouse: Positive
-    retailer: LimitPerRetailer
+    retailer: PositiveEach
 
 
 class DivergentParameters(Parameters):
     """Parameters of the divergent chain. Retailer values are one number for all, or a list with one each."""
 
+    count: ClassVar[str] = "retailers"
     chain: Literal["divergent"]
-    retailers: int = Field(ge=1, description="number of retailers; the study: 3")
+    retailers: int = Field(ge=1, le=100, description="number of retailers; the study: 3")
     holding_cost: PerNode = Field(description="per unit on hand and period")
-    backorder_cost: PerRetailer = Field(description="per unit backordered at the end of a period")
+    order_cost: PerNode | None = Field(None, description="of every order that is placed, whatever its size")
+    backorder_cost: NonNegativeEach = Field(description="per unit backordered at the end of a period")
     lost_sale_cost: NonNegative = Field(description="per unit of demand lost")
     lost_share: Probability = Field(description="share of unmet demand that is lost, the rest is backordered")
     initial_stock: PerNode = Field(description="units on hand at the start")
     max_inventory: Shelf = Field(description="units a node can keep; arrivals above it are discarded")
-    max_backorder: LimitPerRetailer = Field(description="backorders above it are forgotten at no cost, in units")
-    max_outstanding: LimitPerRetailer = Field(description="a retailer's outstanding order is cut at it, in units")
-    max_in_transit: LimitPerRetailer = Field(description="only normalises the published observation, in units")
+    max_backorder: PositiveEach = Field(description="backorders above it are forgotten at no cost, in units")
+    max_outstanding: PositiveEach = Field(description="a retailer's outstanding order is cut at it, in units")
+    max_in_transit: PositiveEach = Field(description="only normalises the published observation, in units")
     max_order: Positive = Field(description="order at action 1, in units; action -1 orders nothing")
     max_retailer_order: Positive | None = Field(None, description="the same of a retailer; null: as the warehouse's")
     order_cap: Positive = Field(description="orders are clipped to it, in units; the study hard-codes 15 in Env-1")
@@ -69,8 +70,9 @@ class DivergentParameters(Parameters):
     @model_validator(mode="after")
     def _one_value_per_retailer(self) -> Self:
         lists = {name: getattr(self, name) for name in type(self).model_fields}
-        for group in ("holding_cost", "initial_stock", "max_inventory"):
-            lists[f"{group}.retailer"] = lists[group].retailer
+        for group in ("holding_cost", "initial_stock", "max_inventory", "order_cost"):
+            lists[f"{group}.retailer"] = getattr(lists[group], "retailer", None)
+        del lists["locations"]
         for name, value in lists.items():
             if isinstance(value, tuple) and len(value) != self.retailers:
                 raise ValueError(f"{name} lists {len(value)} values for {self.retailers} retailers")
@@ -99,15 +101,15 @@ class DivergentEnv(Env):
 
     def _prepare(self) -> None:
         p, n = self.parameters, self.parameters.retailers
-        self.retailers, self.supplier_capacity = n, p.supplier_capacity
-        self.node_names = ["warehouse", *(f"retailer {i + 1}" for i in range(n))]
+        self.supplier_capacity, self.node_names = p.supplier_capacity, ["warehouse", *self.names("retailer")]
         self.action_space = spaces.Box(-1.0, 1.0, (1 + n,), np.float32)
         self._scale = self.tensor(per_node(p.max_order, p.max_retailer_order or p.max_order, n)) / 2  # units of action
         self.largest_order = (2 * self._scale).clamp(max=p.order_cap)
         self.holding_cost = self.tensor(per_node(p.holding_cost.warehouse, p.holding_cost.retailer, n))
         self.shortage_cost = self.tensor(per_node(0, p.backorder_cost, n)[1:])
-        own = [p.demand.mean * p.demand.direct] if p.demand.direct else []  # the warehouse's customers, if it has any
-        self.expected_demand = self.tensor([[*own, *[p.demand.mean] * n]])
+        own = [p.demand.average * p.demand.direct] if p.demand.direct else []  # the warehouse's customers, if any
+        means = per_node(p.demand.average * n, p.demand.mean, n)
+        self.expected_demand = self.tensor([[*own, *means[1:]]])
         outstanding = per_node(0, p.max_outstanding, n)[1:]
         self._limits = {
             "stock": self.tensor(per_node(p.initial_stock.warehouse, p.initial_stock.retailer, n)),
@@ -119,7 +121,8 @@ class DivergentEnv(Env):
             # the study divides the warehouse's outstanding order by the (first) retailer's limit
             "outstanding_scale": self.tensor([outstanding[0], *outstanding]),
             "in_transit": self.tensor(per_node(0, p.max_in_transit, n)[1:]),
-            "mean_demand": self.tensor(per_node(p.demand.mean * n, p.demand.mean, n)),
+            "mean_demand": self.tensor(means),
+            "order": self.tensor(per_node(p.order_cost.warehouse, p.order_cost.retailer, n) if p.order_cost else []),
             "is_retailer": self.tensor([0.0] + [1.0] * n),
         }  # fmt: skip
 
@@ -147,7 +150,7 @@ class DivergentEnv(Env):
         4. Retailers order: a positive order replaces what is outstanding, an order of 0 leaves it.
         5. Demand: the warehouse's own (unmet: gone), then the retailers': backorders first, then demand; of unmet
            demand the lost share is lost, the rest backordered, up to ``max_backorder``.
-        6. Cost: holding, backorders, lost sales.
+        6. Cost: holding, backorders, lost sales, and a fixed cost of every order placed, if there is one.
 
         ``ships: at once`` puts 4 before 3, and ``receives: after shipping`` the warehouse's receipts behind it. Where
         ``unshipped: vanishes``, what 3 leaves is forgotten.
@@ -177,9 +180,10 @@ class DivergentEnv(Env):
         # 6. cost
         on_hand = torch.cat([stock.unsqueeze(1), available - filled], 1)
         free = torch.zeros_like(stock)
+        ordering = free if self.parameters.order_cost is None else (orders > 0).to(self.dtype) @ limits["order"]
         costs = Costs(
-            holding=on_hand @ self.holding_cost, shortage=backorder @ self.shortage_cost, ordering=free, pipeline=free,
-            lost_sales=lost @ limits["lost_sale"],
+            holding=on_hand @ self.holding_cost, shortage=backorder @ self.shortage_cost, ordering=ordering,
+            pipeline=free, lost_sales=lost @ limits["lost_sale"],
         )  # fmt: skip
         flows = Flows(exogenous.demand, filled, filled, lost, owed - backorder, backorder, orders)
         asked = exogenous.demand

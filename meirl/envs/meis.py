@@ -1,7 +1,7 @@
 """MEIS: factory -> middle -> leaves, at most one order a day in the whole system."""
 
 from functools import cached_property
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive
-from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Parameters, Transition, per_node
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node
+from .processes import Parameters
 from .scenario import Exogenous
 
 QUANTITY = 10_000  # units; what a network sees of a stock, an order or, as published, an age is a share of it
@@ -47,15 +48,16 @@ class OrderCost(Model):
 class MeisParameters(Parameters):
     """Parameters of the MEIS chain."""
 
+    count: ClassVar[str] = "leaves"
     chain: Literal["meis"]
-    leaves: int = Field(ge=1, description="number of leaves; the study: 2")
+    leaves: int = Field(ge=1, le=100, description="number of leaves; the study: 2")
     initial_stock: Pair = Field(description="units on hand at the start; the factory never runs out")
     order_options: Options
     order_cost: OrderCost
     holding_cost: Pair = Field(description="per unit on hand and day")
     pipeline_cost: NonNegative = Field(description="per unit on open order and day, at every node")
     shortage_cost: NonNegative = Field(description="per backlogged unit and day")
-    max_backlog_duration: int = Field(ge=1, description="days after which a waiting customer withdraws")
+    max_backlog_duration: int = Field(ge=1, le=1_000, description="days after which a waiting customer withdraws")
     withdrawal_cost: NonNegative = Field(description="per unit withdrawn")
 
     @model_validator(mode="after")
@@ -93,7 +95,7 @@ class MeisEnv(Env):
 
     def _prepare(self) -> None:
         p, n = self.parameters, self.parameters.leaves
-        self.retailers, self.node_names = n, ["middle", *(f"leaf {i + 1}" for i in range(n))]
+        self.node_names = ["middle", *self.names("leaf")]
         rows = [[0.0] * (1 + n)]
         for node in range(1 + n):
             for quantity in p.order_options.leaf if node else p.order_options.middle:
@@ -103,7 +105,7 @@ class MeisEnv(Env):
         self.largest_order = self._table.amax(0)
         self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))
         self.shortage_cost = self.tensor([p.shortage_cost] * n)
-        self.expected_demand = self.tensor([[p.demand.mean] * n])
+        self.expected_demand = self.tensor([per_node(0, p.demand.mean, n)[1:]])
         self._constants = {
             "stock": self.tensor(per_node(p.initial_stock.middle, p.initial_stock.leaf, n)),
             "order_least": self.tensor(per_node(p.order_cost.middle, p.order_cost.leaf.least, n)),

@@ -8,96 +8,19 @@ by NumPy, in blocks of `BLOCK` episodes, each block with its own child of ``Seed
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from ..config import Model, NonNegative, Positive, Probability
+from .processes import Capacity, Demand, LeadTime, Processes, Shock
 
 BLOCK = 32  # episodes drawn together; part of the definition of a seed, so never change it
+MOST_DRAWS = 100_000_000  # episodes * periods * locations of one set: about 5 GB
 FIRST_RESERVED_SEED = 2_000_000_000
 """Streams are disjoint because their seeds differ: training and tuning stay below it, held-out sets begin there."""
-
-
-class Season(Model):
-    """A sine on mean demand: ``mean * (1 + amplitude * sin(2 pi t / period))``."""
-
-    amplitude: NonNegative = Field(description="height of the sine, as a share of mean demand")
-    period: Positive = Field(description="length of one season, in periods")
-
-
-class Shock(Model):
-    """A demand surge shared by all retailers; a new one can start only when none is active."""
-
-    probability: Probability = Field(description="chance that a shock starts in a period without one")
-    length: tuple[int, int] = Field(description="shortest and longest shock, in periods, the first one included")
-    factor: tuple[Positive, Positive] = Field(description="range of the uniform multiplier on mean demand")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not 1 <= self.length[0] <= self.length[1]:
-            raise ValueError(f"length must be 1 <= shortest <= longest, got {self.length}")
-        if self.factor[0] > self.factor[1]:
-            raise ValueError(f"factor must be lowest <= highest, got {self.factor}")
-        return self
-
-
-class Noise(Model):
-    """What is added to mean demand: ``spread * U(-1, 1)`` and ``sd * (common * z + own * e_i)``, z shared by all."""
-
-    spread: NonNegative = Field(0.0, description="half-width of a uniform term, in units")
-    whole: bool = Field(False, description="the uniform term is a whole number, each of them equally likely")
-    standard_deviation: NonNegative = Field(0.0, description="scale of the normal terms, in units")
-    common: NonNegative = Field(0.0, description="weight of the normal draw shared by all retailers")
-    own: NonNegative = Field(1.0, description="weight of each retailer's own normal draw")
-
-    @model_validator(mode="after")
-    def _whole_spread(self) -> Self:
-        if self.whole and self.spread % 1:
-            raise ValueError(f"whole needs a spread that is a whole number, got {self.spread:g}")
-        return self
-
-
-class Demand(Model):
-    """Customer demand per retailer and period.
-
-    The rate is ``max(floor, mean * season) * shock + noise``, equation :eq:`eq-demand` of the book. Demand is Poisson
-    with that rate (at least ``floor``), or the rate itself, rounded, never below 0 (``distribution: rounded``).
-    """
-
-    distribution: Literal["poisson", "rounded"] = Field(description="of demand, given its rate")
-    mean: Positive = Field(description="units per retailer and period, before season and shocks")
-    floor: NonNegative = Field(0.1, description="the mean, and a Poisson rate, never fall below this, in units")
-    season: Season | None = None
-    shock: Shock | None = None
-    noise: Noise = Noise()
-    direct: NonNegative = Field(0.0, description="the warehouse's own Poisson demand, as a share of the mean")
-
-
-class LeadTime(Model):
-    """Periods until due: ``clip(round(N(mean, sd) + tail_extra * [U < tail_probability]), low, high)``."""
-
-    mean: Positive = Field(description="periods")
-    standard_deviation: NonNegative = Field(0.0, description="periods")
-    tail_probability: Probability = Field(0.0, description="chance of a disruption")
-    tail_extra: NonNegative = Field(0.0, description="periods that a disruption adds")
-    low: int = Field(1, ge=1, description="shortest lead time, in periods")
-    high: int = Field(10, ge=1, description="longest lead time, in periods; sizes the pipeline")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not exceed high, got {self.low} > {self.high}")
-        return self
-
-
-class Capacity(Model):
-    """Units that can leave a node in a period: ``max(0, N(mean, sd))``."""
-
-    mean: Positive = Field(description="units per period")
-    standard_deviation: NonNegative = Field(0.0, description="units per period")
+VALIDATION_SEED = FIRST_RESERVED_SEED + 1  # chooses checkpoints and re-scores tuned parameters: of a record, the past
+MOST_POISSON = 1e18  # units: what a Poisson distribution can draw at most
 
 
 class Exogenous(NamedTuple):
@@ -155,10 +78,6 @@ class Scenario(NamedTuple):
         return type(self)(*moved)
 
 
-Processes = tuple[Demand, LeadTime, Capacity | None, Capacity | None]
-"""Demand, lead times, the supplier's capacity and the warehouse's outbound capacity; None: unlimited."""
-
-
 def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, seed: int, first: int = 0) -> Scenario:
     """Draw episodes ``first`` to ``first + episodes - 1`` of a seed, on the CPU, in float64.
 
@@ -173,10 +92,13 @@ def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, 
         A `Scenario` of that many episodes; how a set is split into calls changes nothing.
 
     Raises:
-        ValueError: if ``episodes`` is not positive, or ``seed`` or ``first`` is negative.
+        ValueError: if ``episodes`` is not positive or too many, or ``seed`` or ``first`` is negative.
     """
     if episodes < 1 or seed < 0 or first < 0:
         raise ValueError(f"need episodes >= 1, seed >= 0 and first >= 0, got {episodes}, {seed} and {first}")
+    if episodes * size[0] * size[1] > MOST_DRAWS:
+        number = f"{episodes:,} episodes of {size[1]:,} periods at {size[0]} locations"
+        raise ValueError(f"{number} do not fit in memory: at most {MOST_DRAWS:,} in all")
     blocks = range(first // BLOCK, (first + episodes - 1) // BLOCK + 1)
     drawn = [_draw_block(processes, *size, seed, block) for block in blocks]
     skip = first - blocks[0] * BLOCK
@@ -185,11 +107,15 @@ def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, 
 
 
 def seasonal_mean(demand: Demand, horizon: int) -> np.ndarray:
-    """Mean demand per retailer in each period before shocks and noise, shape ``(horizon,)``, in units."""
-    if demand.season is None:
-        return np.full(horizon, demand.mean)
-    wave = np.sin(2 * np.pi * np.arange(horizon) / demand.season.period)
-    return np.maximum(demand.floor, demand.mean * (1 + demand.season.amplitude * wave))
+    """Mean demand per retailer in each period before shocks and noise, shape ``(horizon,)``, in units.
+
+    Where retailers differ, that of their average.
+    """
+    now, mean = np.arange(horizon), np.full(horizon, demand.average)
+    if demand.season is not None:
+        wave = np.sin(2 * np.pi * (now + demand.season.phase) / demand.season.period)
+        mean = np.maximum(demand.floor, mean * (1 + demand.season.amplitude * wave))
+    return mean * demand.day_factors[now % len(demand.day_factors)]
 
 
 def _draw_block(processes: Processes, retailers: int, horizon: int, seed: int, block: int) -> tuple[np.ndarray, ...]:
@@ -229,18 +155,22 @@ def _draw_demand(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Demand of the retailers ``(BLOCK, horizon, retailers)`` and of the warehouse ``(BLOCK, horizon)``."""
     noise, shape = demand.noise, (*mean.shape, retailers)
-    rate = np.repeat(mean[..., None], retailers, axis=-1)
+    rate = mean[..., None] * demand.shares(retailers)
     if noise.spread and noise.whole:
         rate = rate + generator.integers(-int(noise.spread), int(noise.spread), shape, endpoint=True)
     elif noise.spread:
         rate = rate + generator.uniform(-noise.spread, noise.spread, shape)
-    if noise.standard_deviation:
+    if np.any(noise.standard_deviation):
         shared, own = generator.standard_normal((*mean.shape, 1)), generator.standard_normal(shape)
-        rate = rate + noise.standard_deviation * (noise.common * shared + noise.own * own)
-    if demand.distribution == "poisson":
-        units = generator.poisson(np.maximum(demand.floor, rate)).astype(float)
-    else:
+        rate = rate + np.array(noise.standard_deviation) * (noise.common * shared + noise.own * own)
+    if demand.distribution == "rounded":
         units = np.maximum(0.0, np.round(rate))
+    else:
+        units = np.maximum(demand.floor, rate)
+        if demand.variation:
+            units = np.minimum(units * generator.gamma(demand.variation**-2, demand.variation**2, shape), MOST_POISSON)
+        if demand.distribution != "gamma":
+            units = generator.poisson(units).astype(float)
     direct = np.zeros_like(mean)
     if demand.direct:
         direct = generator.poisson(np.maximum(demand.floor, demand.direct * mean)).astype(float)
@@ -249,7 +179,7 @@ def _draw_demand(
 
 def _draw_lead_times(lead: LeadTime, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     days = np.full(shape, lead.mean)
-    if lead.standard_deviation:
+    if np.any(lead.standard_deviation):
         days = generator.normal(lead.mean, lead.standard_deviation, shape)
     if lead.tail_probability:
         days = days + lead.tail_extra * (generator.random(shape) < lead.tail_probability)

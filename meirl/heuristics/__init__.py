@@ -69,10 +69,13 @@ def read_levels(env: Env, name: str | Path) -> Levels:
     levels = validated(Levels, load_yaml(path), str(path))
     if levels.rule not in RULES:
         raise ValueError(f"{path}: rule: unknown rule {levels.rule!r}, expected one of {', '.join(RULES)}")
-    names = list(RULES[levels.rule].ranges(env))
-    if list(levels.levels) != names:
+    try:
+        names = list(RULES[levels.rule].ranges(env))
+    except ValueError as error:
+        raise ValueError(f"{path}: rule: {error}") from None
+    if set(levels.levels) != set(names):
         raise ValueError(f"{path}: levels: expected {', '.join(names)}, got {', '.join(levels.levels)}")
-    return levels
+    return levels.model_copy(update={"levels": {name: levels.levels[name] for name in names}})
 
 
 def best_rule(env: Env, textbook: bool = False) -> str:

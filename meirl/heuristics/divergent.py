@@ -9,7 +9,7 @@ import torch
 
 from ..envs import DivergentEnv, Observation
 from ..envs.base import per_node
-from .rule import INFORMED, Box, Range, Rule, informed, informed_box, wave, wave_box
+from .rule import Box, Range, Rule, informed, informed_box, seasonal, wave, wave_box
 
 # Search ranges, in periods of mean demand: far beyond any good level, since a narrow box decides the result.
 WAREHOUSE_PERIODS, RETAILER_PERIODS = 30, 60
@@ -115,9 +115,11 @@ def _capped(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
 def _covering_box(env: DivergentEnv, retailers: Sequence[str] = ()) -> Box:
     """Levels up to twice the demand that an order has to cover: far above, a rule's other numbers decide alone."""
     demand, lead = env.parameters.demand, env.parameters.lead_time.high
-    chain = Range(0, WAREHOUSE_PERIODS * demand.mean * (env.retailers + demand.direct))
-    level = Range(0, 2 * (lead + 2) * demand.mean)
-    return {"level, warehouse": chain} | {f"level, {name}": level for name in retailers or env.node_names[1:]}
+    chain = Range(0, WAREHOUSE_PERIODS * demand.average * (env.retailers + demand.direct))
+    means = [demand.average] if retailers else per_node(0, demand.mean, env.retailers)[1:]
+    levels = [Range(0, 2 * (lead + 2) * mean) for mean in means]
+    named = zip(retailers or env.node_names[1:], levels, strict=True)
+    return {"level, warehouse": chain} | {f"level, {name}": level for name, level in named}
 
 
 def _capped_box(env: DivergentEnv) -> Box:
@@ -128,31 +130,37 @@ def _balanced(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     """Echelon base stock that keeps the retailers' positions level, equation :eq:`eq-balanced` of the book.
 
     They order up to a common height: their level, or as high as what the warehouse can ship next reaches if it is
-    poured onto the lowest positions, like water. Source: the balance that Eppen & Schrage (1981) assume.
+    poured onto the lowest positions, like water. Retailers that differ are wells as wide as their share of demand.
+    Source: the balance that Eppen & Schrage (1981) assume.
     """
     env, (warehouse, retailer) = _divergent(observation), levels.split(1, dim=1)
     position = _position(observation, "open echelon")
-    direct = env.parameters.demand.mean * env.parameters.demand.direct
+    direct = env.parameters.demand.average * env.parameters.demand.direct
     promised = shipping(observation).sum(1, keepdim=True)
     water = supply(observation, 1 if env.parameters.ships == "at once" else 2)
     water = (water - promised - direct).clamp(min=0)
-    ground = position[:, 1:].sort(1).values.cumsum(1)
-    count = torch.arange(1, env.retailers + 1, device=env.device)
+    width = env.demand_shares
+    lowest = (position[:, 1:] / width).argsort(stable=True, dim=1)
+    ground = position[:, 1:].gather(1, lowest).cumsum(1)
     # The k lowest alone would hold the water at this height; with too few of them it stands too high.
-    height = torch.minimum(((water + ground) / count).amin(1, keepdim=True), retailer)
-    wanted = torch.cat([warehouse - position[:, :1], height - position[:, 1:]], 1)
+    height = torch.minimum(((water + ground) / width[lowest].cumsum(1)).amin(1, keepdim=True), retailer)
+    wanted = torch.cat([warehouse - position[:, :1], height * width - position[:, 1:]], 1)
     return env.action(wanted.clamp(min=0))
 
 
 def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> torch.Tensor:
-    """Echelon base stock; retailers' orders are scaled down, all by the same factor, to a common total."""
+    """Echelon base stock; retailers' orders are scaled down, all by the same factor, to a common total.
+
+    The retailers' level is for one of average demand; the others' are as much larger or smaller as their demand.
+    """
     env = observation.env
     if news:
-        facts, levels = levels.tensor_split([INFORMED], 1)
+        facts, levels = levels.tensor_split([len(informed_box(env))], 1)
     total = levels[:, -1:]
     warehouse, retailer = (wave(observation, swing) for swing in levels[:, :-1].tensor_split(2, 1))
     if news:
         warehouse, retailer = informed(observation, warehouse, retailer, facts)
+    retailer = retailer * env.demand_shares
     position = inventory_position(observation, echelon=True)
     wanted = (retailer - position[:, 1:]).clamp(min=0)
     share = (total / wanted.sum(1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
@@ -161,11 +169,11 @@ def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> 
 
 def _fair_shares_box(env: DivergentEnv, harmonics: int, news: bool) -> Box:
     demand, total = env.parameters.demand, env.parameters.order_cap * env.retailers
-    chain = demand.mean * (env.retailers + demand.direct)
+    chain = demand.average * (env.retailers + demand.direct)
     return (
         (informed_box(env) if news else {})
         | wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
-        | wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.mean), harmonics)
+        | wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.average), harmonics)
         | {"total of retailers' orders": Range(0, total / 2, 0, total)}
     )
 
@@ -173,7 +181,20 @@ def _fair_shares_box(env: DivergentEnv, harmonics: int, news: bool) -> Box:
 def _fair_shares_rule(name: str, about: str, harmonics: int, news: bool = False) -> Rule:
     """A fair-shares rule; ``harmonics`` of the season in its levels, which may follow the news."""
     box = partial(_fair_shares_box, harmonics=harmonics, news=news)
-    return Rule(name, DivergentEnv, about, box, partial(_fair_shares, news=news))
+    fits = (lambda env: True, seasonal, lambda env: env.parameters.demand.season is not None)[0 if news else harmonics]
+    return Rule(name, DivergentEnv, about, box, partial(_fair_shares, news=news), fits=fits)
+
+
+def _s_big_s(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
+    """Order up to the level, once the position is so far below it that an order is worth its fixed cost."""
+    levels, least = levels.tensor_split(2, 1)
+    gap = levels - _position(observation, "open echelon")
+    return observation.env.action((gap * (gap >= least)).clamp(min=0))
+
+
+def _s_big_s_box(env: DivergentEnv) -> Box:
+    most = zip(env.node_names, env.largest_order.tolist(), strict=True)
+    return _covering_box(env) | {f"least order, {name}": Range(0, order, 0, order) for name, order in most}
 
 
 def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
@@ -190,7 +211,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
     safety, margin, bank, pace = levels.expand(len(state.on_hand), -1).split(1, dim=1)
     waiting = state.outstanding[:, 1:].sum(1, keepdim=True)
     stock = state.on_hand[:, :1] + state.in_transit[:, 0, :1] - waiting
-    direct = env.parameters.demand.mean * env.parameters.demand.direct
+    direct = env.parameters.demand.average * env.parameters.demand.direct
     budget = (stock - direct).clamp(min=0) + cap  # left after this period's shipments, plus what arrives by the next
     position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(1, descending=True)
     clear = position > margin - _limits(env)[1][rank]
@@ -207,7 +228,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
 
 def _bank_and_switch_box(env: DivergentEnv) -> Box:
     shelf, owed = _limits(env)
-    most, cap, demand = float(shelf[1:].max()), float(owed.max()), env.parameters.demand.mean
+    most, cap, demand = float(shelf[1:].max()), float(owed.max()), env.parameters.demand.average
     return {
         "safety stock": Range(*(periods * demand for periods in SAFETY_PERIODS)),
         "margin above the cap": Range(0, cap / 5, 0, cap),
@@ -224,11 +245,15 @@ RULES = (
     base_stock("base-stock-open-orders", "Base stock; orders that ship now count.", "open"),
     base_stock("echelon-base-stock-open-orders", "Its echelon form.", "open echelon"),
     base_stock("base-stock-misread", "Base stock on a misread state, as published: it never orders.", "misread"),
+    Rule("echelon-s-S", DivergentEnv, "Echelon (s, S): up to the level, but no order below its least.", _s_big_s_box,
+         _s_big_s, textbook=True, fits=lambda env: env.parameters.order_cost is not None),
     Rule("capped-base-stock", DivergentEnv, "Base stock; retailers' orders have a cap.", _capped_box, _capped),
     Rule("balanced-echelon", DivergentEnv, "Echelon base stock that keeps retailers level.", _balanced_box, _balanced),
     _fair_shares_rule("fair-shares", "Echelon base stock, orders scaled to a common total.", 0),
     _fair_shares_rule("fair-shares-seasonal", "Fair shares with levels that swing with the season.", 1),
     _fair_shares_rule("fair-shares-seasonal-2", "Fair shares with levels that swing in two harmonics.", 2),
     _fair_shares_rule("fair-shares-informed", "Two harmonics; levels follow recent demand and the time left.", 2, True),
-    Rule("bank-and-switch", DivergentEnv, _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch),
-)
+    # Demand that nobody counts is the model's, not the world's; and whoever lives off a bank must see the end.
+    Rule("bank-and-switch", DivergentEnv, _bank_and_switch.__doc__ or "", _bank_and_switch_box, _bank_and_switch,
+         fits=lambda env: not env.parameters.endless),
+)  # fmt: skip

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from ..envs import MeisEnv, Observation
-from .rule import INFORMED, Box, Range, Rule, informed, informed_box, wave, wave_box
+from ..envs.base import per_node
+from .rule import Box, Range, Rule, informed, informed_box, seasonal, wave, wave_box
 
 Urgency = Literal["gap", "cover"]
 # Search ranges: levels in days of the demand that a node serves, swings as shares of the levels.
@@ -27,7 +28,7 @@ def _s_big_s(
     if backlog:
         position = position - F.pad(state.backlog.sum(1), (1, 0))
     if news:
-        facts, levels = levels.tensor_split([INFORMED], 1)
+        facts, levels = levels.tensor_split([len(informed_box(env))], 1)
     levels, swings = levels.tensor_split([2 * env.nodes], 1)
     reorder, up_to = levels[:, 0::2], levels[:, 1::2]
     scale = _daily_demand(env)
@@ -37,7 +38,9 @@ def _s_big_s(
         season = torch.cat([middle, leaf.expand(-1, env.retailers)], 1).clamp(min=LOWEST_SEASON)
         reorder, up_to, scale = reorder * season, up_to * season, scale * season
     if news:
-        reorder, up_to = (torch.cat(informed(observation, x[:, :1], x[:, 1:], facts), 1) for x in (reorder, up_to))
+        shares = env.demand_shares
+        moved = (informed(observation, x[:, :1], x[:, 1:], facts, shares) for x in (reorder, up_to))
+        reorder, up_to = (torch.cat(levels, 1) for levels in moved)
     gap = reorder - position
     urgent = gap / scale if urgency == "cover" else gap
     node = urgent.argmax(1, keepdim=True)
@@ -55,8 +58,8 @@ def _nearest_option(env: MeisEnv, quantity: torch.Tensor, node: torch.Tensor) ->
 
 def _daily_demand(env: MeisEnv) -> torch.Tensor:
     """Mean demand per day that each node serves, ``(N,)`` units."""
-    mean = env.parameters.demand.mean
-    return env.tensor([mean * env.retailers] + [mean] * env.retailers)
+    demand = env.parameters.demand
+    return env.tensor(per_node(demand.average * env.retailers, demand.mean, env.retailers))
 
 
 def _s_big_s_box(env: MeisEnv, harmonics: int, news: bool) -> Box:
@@ -86,7 +89,8 @@ def s_big_s(
     """
     decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency, news=news)
     box = partial(_s_big_s_box, harmonics=harmonics, news=news)
-    return Rule(name, MeisEnv, about, box, decide, textbook=not (net or harmonics or news))
+    fits = seasonal if harmonics and not news else lambda env: True
+    return Rule(name, MeisEnv, about, box, decide, textbook=not (net or harmonics or news), fits=fits)
 
 
 RULES = (

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..config import Model
 from ..envs import Env, Observation
@@ -35,6 +35,7 @@ class Rule(NamedTuple):
     box: Callable[[Any], Box]  #: from an environment, the name and search range of every level, in order
     decide: Callable[..., torch.Tensor]  #: from an observation and ``levels``, ``(1 or batch, k)``, the action
     textbook: bool = False  #: whether any textbook has it, as against made for the chain
+    fits: Callable[[Any], bool] = lambda env: True  #: whether an environment has what it reacts to
 
     def ranges(self, env: Env) -> Box:
         """Name and search range of every level; ValueError if the rule is for the other chain."""
@@ -64,6 +65,14 @@ class Levels(Model):
     levels: dict[str, float] = Field(description="level by name")
     provenance: dict[str, Any] = Field(default_factory=dict, description="where the levels come from")
 
+    @field_validator("provenance")
+    @classmethod
+    def _cost_can_be_compared(cls, value: dict[str, Any]) -> dict[str, Any]:
+        cost = value.get("validation_cost", 0.0)
+        if not isinstance(cost, (int, float)) or not math.isfinite(cost):
+            raise ValueError(f"validation_cost must be a number, got {cost!r}")
+        return value
+
 
 def _nothing(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     return observation.env.action(torch.zeros_like(observation.state.on_hand))
@@ -89,68 +98,88 @@ RULES = (
 
 
 def wave(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
-    """A level that swings with the season: ``level + a sin + b cos (+ c sin 2 + d cos 2)``, ``(batch, 1)``.
+    """A level that swings with the season: ``level + a sin + b cos (+ c sin 2 + d cos 2) (+ w week)``, ``(batch, 1)``.
 
     Args:
         observation: gives the calendar.
-        levels: ``(batch, 1)``, ``(batch, 3)`` or ``(batch, 5)``: the constant, then a pair for each harmonic.
+        levels: ``(batch, 1)``, ``(batch, 3)`` or ``(batch, 5)``: the constant, then a pair for each harmonic; in an
+            environment with a week one more, of `Env.week_ahead`.
     """
     value, pairs = levels[:, :1], (levels.shape[1] - 1) // 2
     if pairs:
         calendar = observation.env.calendar(observation.period, len(observation.state.on_hand)).values
         sine, cosine = calendar[:, :1], calendar[:, 1:2]
         basis = torch.cat([sine, cosine, 2 * sine * cosine, cosine.square() - sine.square()], 1)
-        value = value + (levels[:, 1:] * basis[:, : 2 * pairs]).sum(1, keepdim=True)
+        value = value + (levels[:, 1 : 1 + 2 * pairs] * basis[:, : 2 * pairs]).sum(1, keepdim=True)
+    if levels.shape[1] % 2 == 0:
+        value = value + levels[:, -1:] * observation.env.week_ahead[observation.period]
     return value
 
 
 def wave_box(env: Env, name: str, level: Range, harmonics: int) -> Box:
-    """Search range of a level and of its harmonics; an environment without a season has none."""
+    """Search range of a level, of its harmonics (none without a season) and of the week, if a level swings at all."""
     box, swing = {name: level}, (level.high - max(level.low, 0.0)) / 2
     for k in range(1, 1 + harmonics * (env.parameters.demand.season is not None)):
         box |= {f"{name}, {part} {k}": Range(-swing, swing) for part in ("sine", "cosine")}
+    if harmonics and env.parameters.demand.week:
+        box[f"{name}, day of the week"] = Range(-swing, swing)
     return box
 
 
-INFORMED = 5  # levels of `informed`
+def seasonal(env: Env) -> bool:
+    """Whether mean demand swings with the season or the week."""
+    return env.parameters.demand.season is not None or env.parameters.demand.week is not None
+
+
 NEWS_WEIGHT, PACE_PERIODS = 20, 4  # search ranges: periods' worth of news, and periods of mean demand
 
 
 def informed(
-    observation: Observation, upstream: torch.Tensor, downstream: torch.Tensor, levels: torch.Tensor
+    observation: Observation,
+    upstream: torch.Tensor,
+    downstream: torch.Tensor,
+    levels: torch.Tensor,
+    shares: torch.Tensor | float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Two order-up-to levels that follow recent demand and the time left, equation :eq:`eq-informed` of the book.
 
     ``min(level + weight * news, pace * time left)``. News is by how much recent demand exceeds what the season leads to
     expect: a mean over retailers (a shock meets them all) and over the periods remembered, ``memory^k`` the weight of
-    that k periods back.
+    that k periods back. An endless task has no time left, and no pace.
 
     Args:
         observation: gives recent demand and the date.
         upstream: level of the upstream node, ``(batch, 1)`` units.
         downstream: level of every retailer, ``(batch, 1)`` or ``(batch, R)`` units.
-        levels: ``(batch, 5)``, as in `informed_box`.
+        levels: ``(batch, 3 or 5)``, as in `informed_box`.
+        shares: ``(R,)``, of the mean that each retailer gets, if ``downstream`` is not that of an average one.
 
     Source: exponential smoothing, as in any textbook; the levels' form is our own.
     """
     env, period = observation.env, observation.period
-    memory, weight_up, weight_down, pace_up, pace_down = levels.split(1, dim=1)
+    memory, weight_up, weight_down, *pace = levels.split(1, dim=1)
     back = torch.arange(REMEMBERED, device=env.device)
     seen = observation.state.recent_demand[:, :, -env.retailers :].mean(2)
     excess = seen - env.seasonal_mean[(period - 1 - back).clamp(min=0)]
     share = memory**back
     news = (share * excess).sum(1, keepdim=True) / share.sum(1, keepdim=True)
-    left = env.horizon - period
-    upstream = torch.minimum(upstream + weight_up * env.retailers * news, pace_up * left)
-    return upstream, torch.minimum(downstream + weight_down * news, pace_down * left)
+    upstream = upstream + weight_up * env.retailers * news
+    downstream = downstream + weight_down * news * shares
+    if not pace:
+        return upstream, downstream
+    (pace_up, pace_down), left = pace, env.horizon - period
+    return torch.minimum(upstream, pace_up * left), torch.minimum(downstream, pace_down * left * shares)
 
 
 def informed_box(env: Env) -> Box:
     """Search range of the levels of `informed`."""
-    up, most = env.node_names[0], PACE_PERIODS * env.parameters.demand.mean
+    up, most = env.node_names[0], PACE_PERIODS * env.parameters.demand.average
     weight = Range(-NEWS_WEIGHT / 4, NEWS_WEIGHT)
-    return {
+    box = {
         "memory of recent demand": Range(0, 1, 0, 1), f"weight of recent demand, {up}": weight,
-        "weight of recent demand, retailer": weight, f"level per period left, {up}": Range(0, most * env.retailers, 0),
-        "level per period left, retailer": Range(0, most, 0),
+        "weight of recent demand, retailer": weight,
     }  # fmt: skip
+    if not env.parameters.endless:
+        box[f"level per period left, {up}"] = Range(0, most * env.retailers, 0)
+        box["level per period left, retailer"] = Range(0, most, 0)
+    return box

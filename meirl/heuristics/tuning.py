@@ -4,8 +4,11 @@ All candidates meet the same training scenarios (common random numbers). The bes
 again on validation scenarios, and the winner is written to a small file. Test scenarios are never seen here.
 """
 
+import hashlib
+import json
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +17,7 @@ import pandas as pd
 import scipy
 import torch
 import yaml
+from pydantic import TypeAdapter
 from scipy.optimize import Bounds, OptimizeResult, differential_evolution
 from tqdm import tqdm
 
@@ -62,7 +66,7 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
 
 def tune(
     env: Env, rule: Rule, *, seed: int = 0, episodes: int = 64, generations: int = 60, candidates: int = 6,
-    box: Box | None = None, widen: bool = True, progress: bool = True,
+    box: Box | None = None, widen: bool = True, progress: bool = True, kept: Path | None = None,
 ) -> Search:  # fmt: skip
     """Search for a rule's best levels; the `Search` has them, their provenance, and a history.
 
@@ -79,6 +83,8 @@ def tune(
         box: search range of every level; the rule's own if None.
         widen: widen a box whose bound was hit; False shows what a narrow box does.
         progress: show a progress bar.
+        kept: file for what candidates cost, written after each generation; a search that was stopped finds them there
+            and goes on, with the same result as one that was not. Delete it once the result is safe.
 
     Raises:
         ValueError: if the rule has no levels, is for the other chain, or a number is impossible.
@@ -88,7 +94,7 @@ def tune(
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
     if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations >= 1 and a training seed, got {episodes}, {generations}, {seed}")
-    effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress)
+    effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
     found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     effort.bar.close()
     seconds = time.perf_counter() - effort.start
@@ -108,18 +114,36 @@ def tune(
 class _Effort:
     """Plays the candidates of a search, counts the simulated steps, keeps the history and shows the progress."""
 
-    def __init__(self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool):
+    def __init__(
+        self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool, kept: Path | None
+    ) -> None:
         self.env, self.rule, self.scenario, self.names = env, rule, scenario, list(rule.ranges(env))
-        self.start, self.simulated = time.perf_counter(), 0
+        self.start, self.simulated, self.kept = time.perf_counter(), 0, kept
+        self.asked = (
+            f"{env.parameters.model_dump_json()} {rule.name}".encode() + scenario.demand.cpu().numpy().tobytes()
+        )
+        self.known: dict[str, tuple[list[float], float]] = {}  # of each generation: costs, and seconds so far
+        if kept is not None and kept.exists():
+            with suppress(ValueError, OSError):  # what cannot be read is played again
+                self.known = TypeAdapter(dict[str, tuple[list[float], float]]).validate_json(kept.read_bytes())
         self.history: list[dict[str, float]] = []
         name = f"{env.name} {rule.name}"
         self.bar = tqdm(total=generations, desc=name, unit="generation", disable=not progress)
 
     def costs(self, columns: np.ndarray) -> Any:
         """Mean costs of candidates, ``(k, candidates)`` as SciPy has them."""
-        candidates = columns.T.reshape(-1, len(columns))
+        candidates = np.ascontiguousarray(columns.T.reshape(-1, len(columns)))
         self.simulated += len(candidates) * self.scenario.episodes * self.env.horizon
-        return mean_costs(self.env, self.rule, candidates, self.scenario)
+        key = hashlib.sha256(self.asked + candidates.tobytes()).hexdigest()[:16]
+        costs, seconds = self.known.get(key, ([], 0.0))
+        if len(costs) == len(candidates):
+            self.start = min(self.start, time.perf_counter() - seconds)  # the clock goes on where it stopped
+            return np.array(costs)
+        found = mean_costs(self.env, self.rule, candidates, self.scenario)
+        self.known[key] = (found.tolist(), time.perf_counter() - self.start)
+        if self.kept is not None:
+            files.write(self.kept, json.dumps(self.known))
+        return found
 
     def report(self, intermediate_result: OptimizeResult) -> None:  # SciPy goes by the argument's name
         """Note what a generation has reached."""

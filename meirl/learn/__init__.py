@@ -4,14 +4,13 @@ A learner is a module with ``Config``, its hyperparameters; ``Network``, made fr
 own deterministic policy; and ``train``. Other packages announce theirs by the entry points ``meirl.learners``.
 """
 
-import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..config import load_yaml, merged, validated
-from ..envs import OBSERVATION_SETS, Env, make
+from ..config import first_line, load_yaml, merged, shown, validated
+from ..envs import Env, make
 from ..rollout import Policy
 from . import a3c, ppo
 from .run import OtherRunError, Run, load_checkpoint, run_folder
@@ -53,11 +52,19 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     elif path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
     values = load_yaml(path)
-    variants = {variant: values.pop(variant, {}) for variant in VARIANTS}
+    variants = {variant: _section(values, variant, path) for variant in VARIANTS}
     layers = [values, variants.get(name, {})]
-    special = [layer.pop("per_environment", {}).get(env, {}) for layer in layers]
+    special = [_section(_section(layer, "per_environment", path), env, path) for layer in layers]
     ordered = [layer for pair in zip(layers, special, strict=True) for layer in pair]
     return validated(learner.Config, merged(*ordered, changes), path.name)
+
+
+def _section(values: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    """Take a mapping out of another; empty if it is not there, a ValueError if it is no mapping."""
+    section = values.pop(key, {})
+    if not isinstance(section, dict):
+        raise ValueError(f"{path.name}: {key}: expected a mapping of keys to values, got {shown(section)}")
+    return section
 
 
 def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> tuple[Policy, Env]:
@@ -74,8 +81,6 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
     """
     path = Path(folder) / "policy.pt"
     saved = load_checkpoint(path)
-    if saved["observation"] not in OBSERVATION_SETS:
-        raise ValueError(f"{path}: unknown observation set: {saved['observation']!r}")
     if not isinstance(env, Env):
         env = make(env or saved["env"], observation=saved["observation"], **changes)
     if env.observation != saved["observation"]:
@@ -83,10 +88,10 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
     if env.legend() != saved.get("inputs", env.legend()):
         raise ValueError(f"{path}: trained on other inputs than {env.name} shows: another version, or another chain")
     learner = find_learner(saved["algo"])
-    config = validated(learner.Config, json.loads(saved["config"]), str(path))
+    config = validated(learner.Config, saved["config"], f"{path}: config")
     network = learner.Network(env, config)
     try:
         network.load_state_dict(saved["best"])
     except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit {env.name}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path}: the weights do not fit {env.name}: {first_line(error)}") from error
     return network.to(env.device).eval(), env

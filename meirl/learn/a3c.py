@@ -1,5 +1,6 @@
 """Asynchronous advantage actor-critic: processes that learn one shared network, without locks."""
 
+import os
 import signal
 import time
 import traceback
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import torch
@@ -116,20 +118,33 @@ def train(
     script, call this under ``if __name__ == "__main__":``, as processes are started afresh (``spawn``).
 
     Raises:
-        ValueError: if the environment is not on the CPU, or ``out`` holds a run that this one may not continue.
+        ValueError: if the environment is not on the CPU, there are many more workers than cores, ``out`` holds a run
+            that this one may not continue, or the training diverges.
         RuntimeError: if a worker raised, with its traceback, or was killed. No process is left behind, and the last
             checkpoint in ``out`` can be resumed.
     """
     if env.device.type != "cpu":
         raise ValueError(f"A3C learns in processes: make the environment with device='cpu', not {env.device}")
+    most = max(16, 4 * (os.cpu_count() or 1))
+    if config.workers > most:
+        raise ValueError(f"workers: at most {most} on this machine, or it would stall; got {config.workers}")
     network = seeded(Network, env, config, seed)
-    run = Run(env, "a3c", config, seed, network, out, resume=resume, progress=progress)
-    shared, rounds = SharedLearner(network), [0] * config.workers
-    if saved := run.restore():
-        shared.load(saved)
-        rounds = list(saved["rounds"])
-    elif out is not None:
-        run.save(_saved(shared.state(), rounds))
+    with Run(env, "a3c", config, seed, network, out, resume=resume, progress=progress) as run:
+        shared, rounds = SharedLearner(network), [0] * config.workers
+
+        def load(saved: dict[str, Any]) -> None:
+            shared.load(saved)
+            rounds[:] = [int(done) for done, _ in zip(saved["rounds"], rounds, strict=True)]
+
+        if not run.restore(load) and out is not None:
+            run.save(_saved(shared.state(), rounds))
+        _play(run, network, shared, rounds)
+        return run.finish()
+
+
+def _play(run: Run, network: ActorCritic, shared: SharedLearner, rounds: list[int]) -> None:
+    """Start the workers, each with the number of rounds that it has played, and record what they report."""
+    env, config = run.env, run.config
     if mp.get_start_method(allow_none=True) == "loky":  # inside joblib; a spawned child does not know that method
         mp.set_start_method("spawn", force=True)
     context = mp.get_context("spawn")
@@ -139,7 +154,7 @@ def train(
     try:
         for rank in range(config.workers if run.steps < budget else 0):  # a finished run needs no workers
             ours, theirs = context.Pipe(duplex=False)
-            job = Job(env, config, seed, rank, rounds[rank], shared, claimed, over, theirs)
+            job = Job(env, config, run.seed, rank, rounds[rank], shared, claimed, over, theirs)
             workers.append(context.Process(target=_work, args=(job,), name=f"a3c-{rank}", daemon=True))
             workers[-1].start()
             theirs.close()
@@ -150,7 +165,6 @@ def train(
             worker.terminate()
         for worker in workers:
             worker.join()
-    return run.finish()
 
 
 def _listen(run: Run, copy: LocalCopy, pipes: list[Connection], workers: list[Any], rounds: list[int]) -> None:
@@ -166,7 +180,8 @@ def _listen(run: Run, copy: LocalCopy, pipes: list[Connection], workers: list[An
                 workers[rank].join()
                 raise RuntimeError(f"A3C worker {rank} was killed (exit code {workers[rank].exitcode})") from None
             if "error" in report:
-                raise RuntimeError(f"A3C worker {rank} failed:\n{report['error']}")
+                failed = RuntimeError(f"A3C worker {rank} failed:\n{report['error']}")
+                raise (ValueError(report["refused"]) if report["refused"] else failed) from failed
             if "done" in report:
                 del listening[pipe]
                 continue
@@ -183,20 +198,29 @@ def _work(job: Job) -> None:
     """Body of a worker process: play, learn, report, until the budget of steps is spent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
         _learn(job)
         job.pipe.send({"done": True})
-    except BaseException:
-        job.pipe.send({"error": traceback.format_exc()})
+    except BaseException as error:
+        refused = str(error) if isinstance(error, ValueError) else ""  # such as: training has diverged
+        job.pipe.send({"error": traceback.format_exc(), "refused": refused})
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, even if that was killed."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _learn(job: Job) -> None:
     env, config, shared = job.env, job.config, job.shared
     copy = LocalCopy(seeded(Network, env, config, job.seed))
     collector = Collector(env, config, copy.network, job.seed, worker=job.rank, first_round=job.first_round)
-    round_steps, parent = config.steps_per_round(env), parent_process()
+    round_steps = config.steps_per_round(env)
     budget = config.rounds(env) * round_steps
-    while parent is None or parent.is_alive():  # an orphan stops
+    while True:
         with job.claimed.get_lock():
             if job.claimed.value >= budget:
                 return

@@ -1,23 +1,35 @@
 """Hyperparameters that PPO and A3C share; what is their own stands in their files."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive, Probability
 from ..envs import Env
+from ..envs.scenario import FIRST_RESERVED_SEED
+
+Units = Annotated[int, Field(ge=1, le=1_024)]
+LogStd = Annotated[float, Field(ge=-20, le=20)]
+MOST_WORKERS = 1_000  # a worker's scenario seed is MOST_WORKERS * seed + worker
+MOST_SEED = FIRST_RESERVED_SEED // MOST_WORKERS - 1
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a training seed whose scenarios would be those of another purpose, by a ValueError."""
+    if not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"seed must be from 0 to {MOST_SEED}, got {seed}")
 
 
 class NetworkConfig(Model):
     """Shape of the networks and of the policy."""
 
-    hidden: tuple[int, ...] = Field((64, 64), description="units of each hidden layer, actor and critic alike")
+    hidden: tuple[Units, ...] = Field((64, 64), max_length=8, description="units of each hidden layer of a network")
     activation: Literal["tanh", "relu", "silu"] = Field("tanh", description="after each hidden layer")
     initialisation: Literal["glorot", "orthogonal"] = Field("orthogonal", description="of weights; biases start at 0")
     policy_gain: Positive = Field(0.01, description="orthogonal gain of the actor's last layer; small starts even")
     squash: Literal["clip", "tanh"] = Field("clip", description="how a Gaussian draw becomes an action in [-1, 1]")
-    log_std: float = Field(0.0, description="log standard deviation of the Gaussian at the start")
-    final_log_std: float | None = Field(None, description="lower it linearly to this instead of learning it")
+    log_std: LogStd = Field(0.0, description="log standard deviation of the Gaussian at the start")
+    final_log_std: LogStd | None = Field(None, description="lower it linearly to this instead of learning it")
     normalise_returns: bool = Field(True, description="let the critic predict in units of the returns' mean and std")
     # Defects of the published PPO, for the chapter on threats; both leave a correct policy when off.
     defect_no_jacobian: bool = Field(False, description="density of the squashed action under the unsquashed Gaussian")
@@ -30,9 +42,10 @@ class LearnerConfig(Model):
     steps: int = Field(
         2_560_000,
         ge=1,
+        le=10**12,
         description="environment steps to train on, validation aside; the study: 2.56 M (PPO), 3.65 M (A3C)",
     )
-    environments: int = Field(32, ge=1, description="episodes that a learner plays side by side")
+    environments: int = Field(32, ge=1, le=100_000, description="episodes that a learner plays side by side")
     copies: int = Field(1, ge=1, description="environments on one scenario; their mean advantage is luck, subtracted")
     segment: int = Field(20, ge=1, description="periods played by every environment between two updates")
     discount: Probability = Field(0.99, description="of rewards per period")
@@ -44,7 +57,7 @@ class LearnerConfig(Model):
     entropy: NonNegative = Field(0.0, description="weight of the entropy bonus at the start")
     normalise_advantages: bool = Field(True, description="to mean 0 and std 1 over the samples of a gradient step")
     evaluations: int = Field(20, ge=1, description="how often the policy is scored on validation scenarios")
-    validation_episodes: int = Field(100, ge=1, description="episodes of each scoring")
+    validation_episodes: int = Field(100, ge=1, le=100_000, description="episodes of each scoring")
     network: NetworkConfig = Field(NetworkConfig(), description="shape of the networks and of the policy")  # type: ignore[call-arg]
     defect_terminal_horizon: bool = Field(False, description="treat the horizon as the end, though it is not in sight")
 

@@ -6,11 +6,8 @@ import numpy as np
 import torch
 
 from ..envs import Env
-from ..envs.scenario import FIRST_RESERVED_SEED
-from .config import LearnerConfig
+from .config import MOST_WORKERS, LearnerConfig, check_seed
 from .networks import ActorCritic
-
-MOST_WORKERS = 1_000  # a worker's scenario seed is MOST_WORKERS * seed + worker
 
 
 class Segment(NamedTuple):
@@ -33,8 +30,7 @@ class Collector:
     def __init__(
         self, env: Env, config: LearnerConfig, network: ActorCritic, seed: int, *, worker: int = 0, first_round: int = 0
     ) -> None:
-        if not 0 <= seed < FIRST_RESERVED_SEED // MOST_WORKERS:
-            raise ValueError(f"seed must be from 0 to {FIRST_RESERVED_SEED // MOST_WORKERS - 1}, got {seed}")
+        check_seed(seed)
         self.env, self.config, self.network = env, config, network
         self.seed, self.worker, self.round = seed, worker, first_round - 1
         self.generator = torch.Generator(env.device)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..envs import Env, Observation
-from .config import LearnerConfig
+from .config import LearnerConfig, check_seed
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -51,7 +51,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Observation) -> torch.Tensor:
         """The deterministic action, ``(batch, N)`` or, where actions are discrete, ``(batch,)``."""
-        return self.mode(self.head(observation.vector()))
+        return finite(self.mode(self.head(observation.vector())), "the actor's action")
 
     def anneal(self, remaining: float) -> None:
         """Set the noise of a Gaussian that does not learn it, from the share of training still to come."""
@@ -61,7 +61,7 @@ class ActorCritic(nn.Module):
 
     def head(self, vector: torch.Tensor) -> torch.Tensor:
         """The actor's output for observations ``(..., numbers)``: means, or normalised log-probabilities."""
-        return self.as_head(self.actor(vector))
+        return finite(self.as_head(self.actor(vector)), "the actor's output")
 
     def as_head(self, out: torch.Tensor) -> torch.Tensor:
         """Means, or normalised log-probabilities, from what leaves the actor's last layer, ``(..., outputs)``."""
@@ -74,7 +74,7 @@ class ActorCritic(nn.Module):
         noise = torch.empty_like(head)
         if not self.gaussian:  # Gumbel's trick: the winner of noisy log-probabilities is a draw
             return (head - noise.exponential_(generator=generator).log()).argmax(-1)
-        draw = head + self.log_std.exp() * noise.normal_(generator=generator)
+        draw = finite(head + self.log_std.exp() * noise.normal_(generator=generator), "the noise of actions")
         return torch.tanh(draw) if self.config.defect_no_jacobian else draw
 
     def log_prob(self, head: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
@@ -116,7 +116,7 @@ class ActorCritic(nn.Module):
 
     def value(self, vector: torch.Tensor) -> torch.Tensor:
         """Predicted discounted return of observations ``(..., numbers)``, in reward units, ``(...)``."""
-        return self.return_mean + self.return_std * self.critic(vector)[..., 0]
+        return finite(self.return_mean + self.return_std * self.critic(vector)[..., 0], "the critic's output")
 
     @torch.no_grad()
     def update_return_scale(self, returns: torch.Tensor, rate: float = SCALE_RATE) -> None:
@@ -138,8 +138,16 @@ class ActorCritic(nn.Module):
         last.bias.mul_(std).add_(mean - self.return_mean).div_(self.return_std)
 
 
+def finite(values: torch.Tensor, what: str) -> torch.Tensor:
+    """The values, unchanged; a ValueError that says ``what`` they are if one is no finite number."""
+    if not values.isfinite().all():
+        raise ValueError(f"{what} is no longer finite: training has diverged; a smaller learning_rate may help")
+    return values
+
+
 def seeded(kind: Callable[[Env, Any], Any], env: Env, config: Any, seed: int) -> Any:
     """A learner's ``Network`` on the environment's device, its weights from ``seed``, not from the global stream."""
+    check_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return kind(env, config).to(env.device)

@@ -1,6 +1,7 @@
 """Proximal policy optimisation: one loop, read from top to bottom."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from . import gradient
 from .config import LearnerConfig
 from .experience import Collector, Segment, estimate, explained_variance, normalised
 from .networks import ActorCritic, flat, seeded
-from .run import Run
+from .run import Run, load_adam
 
 Network = ActorCritic
 
@@ -44,7 +45,8 @@ def train(
         The `meirl.learn.run.Run`: ``best`` weights (by validation cost) and ``history``.
 
     Raises:
-        ValueError: if ``out`` holds a run already and ``resume`` is not set, or it is another run.
+        ValueError: if ``out`` holds a run already and ``resume`` is not set, it is another run, or another process is
+            writing it; or if the training diverges. The last checkpoint stays.
 
     >>> import meirl
     >>> env = meirl.make("divergent-stationary", horizon=20)
@@ -55,27 +57,25 @@ def train(
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     network = seeded(Network, env, config, seed)
     optimiser = new_optimiser(network, config)
-    run = Run(env, "ppo", config, seed, network, out, resume=resume, progress=progress)
-    if saved := run.restore():
-        optimiser.load_state_dict(saved)
-    steps = run.steps
-    collector = Collector(env, config, network, seed, first_round=steps // config.steps_per_round(env))
-
-    for _ in range(config.rounds(env) - collector.round):
-        while collector.period < env.horizon:
-            optimiser.param_groups[0]["lr"] = config.annealed(steps) * config.learning_rate
-            network.anneal(config.remaining(steps))
-            started = time.perf_counter()
-            segment = collector.collect(min(config.segment, env.horizon - collector.period))
-            entropy_weight = config.annealed(steps) * config.entropy
-            diagnostics = update(network, optimiser, segment, config, collector.generator, entropy_weight)
-            steps += segment.reward.numel()
-            run.log(diagnostics, segment.reward.numel(), time.perf_counter() - started)
-        # Checkpoints fall between rounds of episodes, so there is no state of the simulator to save.
-        if config.is_due(env, steps):
-            run.validate(steps, collector.cost, optimiser.state_dict())
-        collector.start()
-    return run.finish()
+    with Run(env, "ppo", config, seed, network, out, resume=resume, progress=progress) as run:
+        run.restore(partial(load_adam, optimiser))
+        steps = run.steps
+        collector = Collector(env, config, network, seed, first_round=steps // config.steps_per_round(env))
+        for _ in range(config.rounds(env) - collector.round):
+            while collector.period < env.horizon:
+                optimiser.param_groups[0]["lr"] = config.annealed(steps) * config.learning_rate
+                network.anneal(config.remaining(steps))
+                started = time.perf_counter()
+                segment = collector.collect(min(config.segment, env.horizon - collector.period))
+                entropy_weight = config.annealed(steps) * config.entropy
+                diagnostics = update(network, optimiser, segment, config, collector.generator, entropy_weight)
+                steps += segment.reward.numel()
+                run.log(diagnostics, segment.reward.numel(), time.perf_counter() - started)
+            # Checkpoints fall between rounds of episodes, so there is no state of the simulator to save.
+            if config.is_due(env, steps):
+                run.validate(steps, collector.cost, optimiser.state_dict())
+            collector.start()
+        return run.finish()
 
 
 def new_optimiser(network: ActorCritic, config: Config) -> torch.optim.Optimizer:

@@ -100,7 +100,7 @@ def optimum(env: Env) -> float:
     assert isinstance(env, DivergentEnv)
     p = env.parameters
     if p.lost_share:
-        return known.optimal_lost_sales(p.demand.mean, p.lost_sale_cost, p.lead_time.high + 1).cost
+        return known.optimal_lost_sales(p.demand.average, p.lost_sale_cost, p.lead_time.high + 1).cost
     return known.balance_bound(env)
 
 

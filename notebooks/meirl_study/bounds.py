@@ -72,7 +72,7 @@ def each_episode(bound: Callable[[Draws], float], env: Env, scenario: Scenario, 
     arrays = (field.numpy() for field in scenario.to("cpu", torch.float64))
     episodes = (Draws(*fields) for fields in zip(*arrays, strict=True))
     costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes)
-    return np.array(costs) / env.parameters.cost_unit
+    return np.array(costs) / env.cost_unit
 
 
 @singledispatch
@@ -88,6 +88,10 @@ def program(p: Parameters, episode: Draws) -> Program:
 @program.register
 def divergent_program(p: DivergentParameters, episode: Draws) -> Program:
     """The divergent chain in hindsight.
+
+    Where an order costs something whatever its size, the warehouse either orders in a period or not, in whole numbers;
+    retailers, whose orders may be shipped in parts, are charged by the unit, as if orders were as large as they can be.
+    What happens before the warm-up is over is free.
 
     Orders are left out: what the supplier and the warehouse *ship* is chosen freely, up to the caps and capacities.
     That relaxes the rules of outstanding orders (replaced, kept, cut) and of who is served first, for under every one
@@ -116,21 +120,31 @@ def divergent_program(p: DivergentParameters, episode: Draws) -> Program:
         for group in (p.holding_cost, p.initial_stock, p.max_inventory)
     )
     most = np.minimum(p.order_cap, per_node(0, p.max_outstanding, R)[1:])
-    supplied = lp.add(T, 1, high=np.minimum(p.order_cap, episode.supplier_capacity)[:, None])
-    shipped = lp.add(T, R, high=most * (np.arange(T) > 0)[:, None])  # nothing was ordered before period 0
+    counted = (np.arange(T) >= p.warm_up)[:, None]
+    fixed = np.array(per_node(p.order_cost.warehouse, p.order_cost.retailer, R) if p.order_cost else [0.0] * (1 + R))
+    supply = np.minimum(p.order_cap, episode.supplier_capacity)[:, None]
+    supplied = lp.add(T, 1, high=supply)
+    shipped = lp.add(T, R, high=most * (np.arange(T) >= (p.ships == "next period"))[:, None])  # nothing is ordered yet
+    # Of what is shipped in counted periods, at most one order each was placed before them.
+    if p.order_cost:
+        if fixed[0]:
+            placed = lp.add(T, 1, high=1, cost=counted * fixed[0], whole=True)
+            lp.require([(supplied, 1), (placed, -supply)], high=0)
+        charged, before = lp.add(R, cost=fixed[1:] / most), most * (p.warm_up > 0)
+        lp.require([(charged, 1), *((shipped[t], -1.0) for t in range(p.warm_up, T))], low=-before)
     lp.require([(i, 1) for i in shipped.T], high=episode.outbound_capacity)
     arrived = lp.arrivals(np.concatenate([supplied, shipped], 1), episode.lead_time)
     wasted = lp.add(T, 1 + R)
     lp.require([(wasted, 1), (arrived, -1)], high=0)
 
-    stock = lp.add(T, cost=holding[0])
+    stock = lp.add(T, cost=counted[:, 0] * holding[0])
     received = [(lp.before(stock, start[0]), 1), (arrived[:, 0], 1), (wasted[:, 0], -1)]
     left_over = lp.add(T)  # after shipping
     lp.require([(left_over, -1), *received, *((i, -1) for i in shipped.T)], 0, 0)
     lp.require(received, high=shelf[0])
     lp.require([(stock, 1), (left_over, -1)], low=-episode.direct_demand)
     lp.require([(stock, 1), (left_over, -np.maximum(0, 1 - episode.direct_demand / shelf[0]))], high=0)
-    _retailers(lp, p, episode.demand, arrived[:, 1:], wasted[:, 1:], start[1:], shelf[1:], holding[1:])
+    _retailers(lp, p, episode.demand, arrived[:, 1:], wasted[:, 1:], start[1:], shelf[1:], counted * holding[1:])
     return lp
 
 
@@ -140,9 +154,10 @@ def _retailers(
 ) -> None:  # fmt: skip
     """Add the retailers of the divergent chain: stock, backorders, lost and forgotten demand, all ``(T, R)``."""
     shortage, cap = (np.array(per_node(0, value, p.retailers)[1:]) for value in (p.backorder_cost, p.max_backorder))
+    counted = (np.arange(len(demand)) >= p.warm_up)[:, None]
     stock = lp.add(*demand.shape, cost=holding)
-    owed = lp.add(*demand.shape, high=cap, cost=shortage)
-    unmet = lp.add(*demand.shape, high=demand, cost=p.lost_share * p.lost_sale_cost)
+    owed = lp.add(*demand.shape, high=cap, cost=counted * shortage)
+    unmet = lp.add(*demand.shape, high=demand, cost=counted * p.lost_share * p.lost_sale_cost)
     available, still_owed, forgotten = (lp.add(*demand.shape) for _ in range(3))
     stock_before, owed_before = lp.before(stock, start), lp.before(owed, 0)
     received = [(stock_before, 1), (arrived, 1), (wasted, -1)]
@@ -170,12 +185,13 @@ def meis_program(p: MeisParameters, episode: Draws) -> Program:
     """
     lp, T, R, days = Program(), len(episode.demand), p.leaves, p.max_backlog_duration
     on_the_way = np.minimum(episode.lead_time, T - np.arange(T)[:, None])  # days until due, or the end
+    counted = (np.arange(T) >= p.warm_up)[:, None]
     ordered, chosen = lp.add(T, 1 + R), []
     for node in range(1 + R):
         quantity = np.array(p.order_options.leaf if node else p.order_options.middle)
         leaf_cost = np.maximum(p.order_cost.leaf.least, p.order_cost.leaf.per_unit * quantity)
         cost = (leaf_cost if node else p.order_cost.middle) + p.pipeline_cost * quantity * on_the_way[:, [node]]
-        option = lp.add(T, len(quantity), high=1, cost=cost)
+        option = lp.add(T, len(quantity), high=1, cost=counted * cost)
         lp.require([(ordered[:, node], -1), *zip(option.T, quantity, strict=True)], 0, 0)
         chosen += [(i, 1) for i in option.T]
     lp.require(chosen, high=1)
@@ -184,13 +200,13 @@ def meis_program(p: MeisParameters, episode: Draws) -> Program:
     sent, served = lp.add(T, R), lp.add(T, R)
     lp.require([(i, 1) for i in sent.T], high=episode.outbound_capacity)
     from_factory = [(due[:, 0], 1), *((i, -1) for i in sent.T)]
-    lp.stock(p.initial_stock.middle, from_factory, (T,), p.holding_cost.middle)
-    lp.stock(0, [(due[:, 1:], 1), (sent, -1)], (T, R), p.pipeline_cost)  # overdue
-    lp.stock(p.initial_stock.leaf, [(sent, 1), (served, -1)], (T, R), p.holding_cost.leaf)
+    lp.stock(p.initial_stock.middle, from_factory, (T,), counted[:, 0] * p.holding_cost.middle)
+    lp.stock(0, [(due[:, 1:], 1), (sent, -1)], (T, R), counted * p.pipeline_cost)  # overdue
+    lp.stock(p.initial_stock.leaf, [(sent, 1), (served, -1)], (T, R), counted * p.holding_cost.leaf)
     arrived_then = np.concatenate([np.zeros((days, R)), episode.demand])[:T]
-    withdrawn = lp.add(T, R, high=arrived_then, cost=p.withdrawal_cost)
+    withdrawn = lp.add(T, R, high=arrived_then, cost=counted * p.withdrawal_cost)
     moves = [(served, -1), (withdrawn, -1)]
-    waiting = lp.stock(0, moves, (T, R), p.shortage_cost, known=episode.demand)
+    waiting = lp.stock(0, moves, (T, R), counted * p.shortage_cost, known=episode.demand)
     none = lp.add(days, R, high=0)
     later = np.concatenate([withdrawn, none])
     lp.require([(waiting, 1), *((later[k : k + T], -1) for k in range(1, days + 1))], low=0)

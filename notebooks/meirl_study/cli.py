@@ -5,6 +5,7 @@ A verb's docstring is its ``--help``: what it does and leaves behind, then an ex
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from meirl import files
 from meirl.envs import NAMES, make
 from meirl.evaluation import held_out, summarise
 from meirl.learn import ALGORITHMS, find_learner, preset
@@ -27,15 +29,22 @@ EnvName = Annotated[str, typer.Option("--env", help=f"{', '.join(NAMES)}, or a Y
 
 
 def replay(
-    env: EnvName, file: Annotated[Path, typer.Argument(help="a recorded trace, .npz: decisions, draws, results")]
+    env: EnvName,
+    file: Annotated[Path, typer.Argument(help="a recorded trace, .npz: decisions, draws, results")],
+    tolerance: Annotated[float, typer.Option(min=0, help="largest error that is no difference")] = 1e-6,
 ) -> None:
     """Replay a recorded trace; print the largest absolute error of every recorded field as JSON.
 
-    0 everywhere is a perfect match with the implementation that recorded it.
+    0 everywhere is a perfect match with the implementation that recorded it. The exit code is 1 if an error is larger
+    than the tolerance, or no number, which is null.
 
     Example: python -m meirl replay --env meis-stationary tests/traces/meis_stationary_random.npz
     """
-    print(json.dumps(trace.replay(make(env, observation="published", dtype=torch.float64), file), indent=2))
+    errors = trace.replay(make(env, observation="published", dtype=torch.float64), file)
+    print(json.dumps(files.jsonable(errors), indent=2))
+    if different := [key for key, error in errors.items() if not error <= tolerance]:
+        typer.echo(f"meirl: {file}: differs by more than {tolerance:g}: {', '.join(different)}", err=True)
+        raise typer.Exit(1)
 
 
 def agents(
@@ -80,7 +89,8 @@ def bench(
         raise ValueError(f"unknown part {unknown.pop()!r}: expected one of {', '.join(parts)}")
     tables = {name: parts[name]() for name in part or [name for name in parts if name != "cost"]}
     if as_json:
-        print(json.dumps({name: table.to_dict("records") for name, table in tables.items()}, indent=2))
+        records = {name: table.to_dict("records") for name, table in tables.items()}
+        print(json.dumps(files.jsonable(records), indent=2))
         return
     for name, table in tables.items():
         typer.echo(f"{name}\n{table.to_string(index=False, float_format=_number)}\n")
@@ -93,7 +103,7 @@ def _number(value: float) -> str:
 def study(
     profile: Annotated[str, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="training seeds of each cell; default: quick 2, full 10")
+        int | None, typer.Option(min=1, max=1_000, help="training seeds of each cell; default: quick 2, full 10")
     ] = None,
     algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
     env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
@@ -111,6 +121,7 @@ def study(
     """Train and test every algorithm on every environment over seeds; resume what was stopped, skip what is done.
 
     Each run is kept in a folder of its own, so a study may be killed at any time; start it again with the same options.
+    No run is deleted: a quick one of other settings is renamed, which is said, a full one refused.
 
     Example: python -m meirl study --env meis-stationary --algo ppo --seeds 2
     """
@@ -120,7 +131,8 @@ def study(
         preset=preset, observation=observation, changes=changes,
     )  # fmt: skip
     table = engine.run(todo, out / profile, jobs=jobs, backend=backend, address=address)
-    table.to_csv(out / profile / "results.csv.gz", index=False)
+    results = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
+    files.write(out / profile / "results.csv.gz", results)
     by_seed = table.groupby(["env", "algo", "seed"])[["cost", "fill_rate"]].mean()
     typer.echo(by_seed.groupby(["env", "algo"]).agg(["mean", "std"]).to_string(float_format="{:,.3f}".format))
 

@@ -182,9 +182,10 @@ def demand_distribution(demand: Demand) -> Array:
     """
     noise, spread = demand.noise, int(demand.noise.spread)
     whole = noise.whole or not noise.spread
-    if demand.distribution != "poisson" or demand.season or demand.shock or noise.standard_deviation or not whole:
-        raise ValueError("only Poisson demand has a known distribution here: no season, no shock, no normal noise")
-    rates = demand.mean + np.arange(-spread, spread + 1)
+    moved = demand.season or demand.week or demand.shock or isinstance(demand.mean, tuple)
+    if demand.distribution != "poisson" or moved or noise.standard_deviation or not whole:
+        raise ValueError("only Poisson demand, one mean, has a known distribution here: no season, shock, normal noise")
+    rates = demand.average + np.arange(-spread, spread + 1)
     units = np.arange(stats.poisson.isf(TAIL, rates[-1]) + 1)
     return np.mean(stats.poisson.pmf(units, rates[:, None]), axis=0)
 
@@ -209,7 +210,7 @@ def balance_bound(env: DivergentEnv) -> float:
     """
     p, period = env.parameters, balance(env).cost
     if p.receives == "after shipping":  # then all that the warehouse receives stays there for a period, and costs
-        period += float(env.holding_cost[0]) * env.retailers * p.demand.mean
+        period += float(env.holding_cost[0]) * env.retailers * p.demand.average
     return period * (p.horizon - p.warm_up) / env.cost_unit
 
 
@@ -222,8 +223,9 @@ def balance(env: DivergentEnv) -> Bound:
     retailers that counts on it is made then, or a period earlier if orders are shipped in the next period.
     """
     p, lead = env.parameters, env.parameters.lead_time.low
-    if lead != p.lead_time.high or p.lost_share or p.supplier_capacity or p.outbound_capacity or p.demand.direct:
-        raise ValueError(f"{env.name}: the bound needs certain lead times, backorders, and no capacities")
+    limited = p.supplier_capacity or p.outbound_capacity or p.order_cost
+    if lead != p.lead_time.high or p.lost_share or limited or p.demand.direct:
+        raise ValueError(f"{env.name}: the bound needs certain lead times, backorders, and no capacities or order cost")
     (at_warehouse, *holding), backorder = env.holding_cost.tolist(), env.shortage_cost.tolist()
     if len(set(holding)) > 1 or len(set(backorder)) > 1:
         raise ValueError(f"{env.name}: the bound needs retailers that are alike")

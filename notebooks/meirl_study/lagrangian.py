@@ -56,7 +56,8 @@ def lagrangian_bound(env: Env, scenario: Scenario, iterations: int = 40, jobs: i
 
 def _fits(p: DivergentParameters) -> bool:
     unlimited = p.supplier_capacity is None and p.outbound_capacity is None
-    return unlimited and p.lost_share == 0 and p.lead_time.low == p.lead_time.high
+    plain = p.order_cost is None and p.warm_up == 0
+    return unlimited and plain and p.lost_share == 0 and p.lead_time.low == p.lead_time.high
 
 
 class _Dual:
@@ -83,7 +84,7 @@ class _Dual:
         self.lowest, self.highest = self.cap - cap[:, None].astype(int), self.cap + self.shelf[1:, None]
         self.cost = np.where(net > 0, holding[1:, None] * net, -shortage[:, None] * net)
         self.stock_cost = holding[0] * np.arange(self.shelf[0] + 1)
-        self.price = float((shortage * cap).max() / p.demand.mean)  # of a unit that lifts a retailer off its cap
+        self.price = float((shortage * cap).max() / p.demand.average)  # of a unit that lifts a retailer off its cap
 
     def climb(self, iterations: int) -> float:
         """Raise the prices along the supergradient, with Adam's steps; return the highest bound seen."""

@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 Array = np.ndarray
+SECONDS, GAP = 5, 0.01  # a program with whole numbers is searched so long, or until its bound is so close to a plan
 Term = tuple[Array, Any]
 """Indices of variables, and the factor of each; the two broadcast together."""
 
@@ -30,12 +31,12 @@ class Program:
     """
 
     def __init__(self) -> None:
-        self._variables: list[tuple[Array, ...]] = []  # lowest, highest value and cost
+        self._variables: list[tuple[Array, ...]] = []  # lowest, highest value, cost, whether whole
         self._rows: list[tuple[Array, ...]] = []  # lowest and highest value
         self._entries: list[tuple[Array, ...]] = []  # row, variable, factor
         self._width = self._height = 0
 
-    def add(self, *shape: int, low: Any = 0.0, high: Any = np.inf, cost: Any = 0.0) -> Array:
+    def add(self, *shape: int, low: Any = 0.0, high: Any = np.inf, cost: Any = 0.0, whole: bool = False) -> Array:
         """Add variables.
 
         Args:
@@ -43,11 +44,13 @@ class Program:
             low: smallest value; broadcasts to the shape, as the next two do.
             high: largest value.
             cost: of a unit.
+            whole: whether they are whole numbers.
 
         Returns:
             Their indices, an array of that shape.
         """
-        self._variables.append(tuple(np.broadcast_to(v, shape).ravel().astype(float) for v in (low, high, cost)))
+        columns = (low, high, cost, whole)
+        self._variables.append(tuple(np.broadcast_to(v, shape).ravel().astype(float) for v in columns))
         first, self._width = self._width, self._width + int(np.prod(shape))
         return np.arange(first, self._width).reshape(shape)
 
@@ -116,17 +119,24 @@ class Program:
         return arrived
 
     def solve(self) -> float:
-        """The smallest cost.
+        """The smallest cost; with whole numbers what is proven in `SECONDS`, a lower bound on it.
 
         Raises:
             RuntimeError: if the solver does not prove its solution optimal: only then is it a bound.
         """
         row, column, factor = (np.concatenate(parts) for parts in zip(*self._entries, strict=True))
         matrix = sparse.csr_array((factor.astype(float), (row, column)), shape=(self._height, self._width))
-        lowest, highest, cost = (np.concatenate(parts) for parts in zip(*self._variables, strict=True))
+        lowest, highest, cost, whole = (np.concatenate(parts) for parts in zip(*self._variables, strict=True))
         sides = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
-        # HiGHS without whole numbers: `milp`, unlike `linprog`, takes rows that are bounded on both sides.
-        result = milp(cost, bounds=Bounds(lowest, highest), constraints=LinearConstraint(matrix, *sides))
+        # `milp`, unlike `linprog`, takes rows that are bounded on both sides.
+        limits: dict[str, Any] = {"bounds": Bounds(lowest, highest), "constraints": LinearConstraint(matrix, *sides)}
+        if whole.any():
+            options: Any = {"time_limit": SECONDS, "mip_rel_gap": GAP}
+            result = milp(cost, integrality=whole, options=options, **limits)
+            if result.mip_dual_bound is not None and np.isfinite(result.mip_dual_bound):
+                return float(result.mip_dual_bound)
+            raise RuntimeError(f"the program bounded nothing in {SECONDS} seconds: {result.message}")
+        result = milp(cost, **limits)
         if not result.success:
             raise RuntimeError(f"the linear program was not solved: {result.message}")
         return float(result.fun)

@@ -1,115 +1,163 @@
-"""For a chain of one's own: demand from a record instead of a formula, every rule tuned, service against cost."""
+"""For a chain of one's own: a made example, every rule that fits tuned, today's levels, service against cost."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+import yaml
+from joblib import Parallel, delayed
 
-from meirl.envs import Env, Scenario, make
-from meirl.envs.scenario import FIRST_RESERVED_SEED
+from meirl.envs import DivergentEnv, Env, MeisEnv, make
+from meirl.envs.base import per_node
 from meirl.evaluation import held_out
-from meirl.heuristics import RULES, tuning
+from meirl.heuristics import RULES, Levels, tuning
 from meirl.heuristics.tuning import Search
 from meirl.rollout import Policy, rollout
 
-SHARE = 0.6  # of a record that training and tuning draw from, its beginning; what is held out draws from the rest
+Z = 1.645  # standard deviations of safety stock: a textbook's 95 % of cycles without a shortage
+EXAMPLE: dict[str, Any] = {
+    "chain": "divergent", "horizon": 182, "warm_up": 14, "endless": True, "retailers": 3,
+    "locations": ["Leeds", "York", "Hull"],
+    "demand": {"record": {"file": "demand.csv"}},
+    "lead_time": {"mean": [5, 1, 1, 2], "standard_deviation": [1.5, 0, 0, 0], "low": 1, "high": 9},
+    "holding_cost": {"warehouse": 0.02, "retailer": 0.03}, "order_cost": {"warehouse": 40, "retailer": 2},
+    "backorder_cost": 0.4, "lost_sale_cost": 3, "lost_share": 0.6,
+    "initial_stock": {"warehouse": 500, "retailer": [160, 70, 30]},
+    "max_inventory": {"warehouse": 4000, "retailer": 1500}, "max_backorder": 1000, "max_outstanding": 1000,
+    "max_in_transit": 1000, "max_order": 1200, "max_retailer_order": 400, "order_cap": 1200,
+    "rationing": "lowest stock",
+}  # fmt: skip
+"""A made chain: money in euros, a period is a day."""
 
 
-def with_demand(env: Env, record: np.ndarray, block: int = 28, season: int = 1) -> Env:
-    """The same chain, whose customers' demand is drawn from a record.
+def example(folder: Path, seed: int = 0, horizon: int = 182, periods: int = 728) -> Path:
+    """Write a made chain and its made record, ``chain.yaml`` and ``demand.csv``; no such chain exists.
 
-    An episode strings together blocks of consecutive periods of the record, each from a random place, all locations
-    together: what happens within a block, and at the same time elsewhere, stays as it was (a block bootstrap). Training
-    and tuning draw from the first `SHARE` of the record, validation and test scenarios from the rest, so that what is
-    tuned on the past is judged on what came later. All other randomness is the environment's own.
-
-    Args:
-        env: the chain; it is not changed.
-        record: demand, ``(periods, R)`` units, one column a location with customers, oldest period first.
-        block: periods of a block.
-        season: length of the record's season: blocks keep their place in it. 1: there is none.
-
-    Returns:
-        An environment like any other, but its name makes the one without the record.
-
-    Raises:
-        ValueError: if the record has the wrong number of columns, is too short, or holds negative numbers.
-
-    Source: Künsch (1989), The jackknife and the bootstrap for general stationary observations.
-    """
-    if record.ndim != 2 or record.shape[1] != env.retailers:
-        raise ValueError(f"record must be (periods, {env.retailers}), one column a location, got {record.shape}")
-    if not (record >= 0).all():
-        raise ValueError("record must hold numbers >= 0")
-    cut = int(SHARE * len(record))
-    if min(cut, len(record) - cut) < block + season:
-        raise ValueError(f"record of {len(record)} periods is too short for blocks of {block} and a season of {season}")
-    own = copy.copy(env)
-
-    def sample(episodes: int, seed: int, first: int = 0) -> Scenario:
-        begin, end = (0, cut) if seed < FIRST_RESERVED_SEED else (cut, len(record))
-        numbers = range(first, first + episodes)
-        drawn = [blocks(record[begin:end], env.horizon, block, season, (seed, i), begin) for i in numbers]
-        demand = torch.as_tensor(np.stack(drawn), dtype=env.dtype, device=env.device)
-        return env.sample(episodes, seed, first)._replace(demand=demand)
-
-    own.sample = sample  # type: ignore[method-assign]
-    return own
-
-
-def blocks(
-    record: np.ndarray, horizon: int, block: int, season: int, seed: Iterable[int], start: int = 0
-) -> np.ndarray:
-    """One episode's demand, strung together of blocks of a record.
+    Three shops that differ in size; a week with a quiet Sunday; good and bad days for all of them, and for each.
 
     Args:
-        record: ``(periods, R)``.
-        horizon: periods of the episode.
-        block: periods of a block.
-        season: a block for period t of the episode begins in the same place of the season as t.
-        seed: of the draws.
-        start: which period of the season the record begins in.
+        folder: where to, made if need be.
+        seed: of the record.
+        horizon: of an episode, in days.
+        periods: days of it.
 
     Returns:
-        ``(horizon, R)``.
+        The chain's file.
     """
-    generator, pieces = np.random.default_rng(list(seed)), []
-    for period in range(0, horizon, block):
-        first = (period - start) % season
-        places = 1 + (len(record) - block - first) // season  # where a block may begin
-        begin = first + season * generator.integers(places)
-        pieces.append(record[begin : begin + block])
-    return np.concatenate(pieces)[:horizon]
+    generator, week = np.random.default_rng(seed), np.array([0.9, 0.9, 1.0, 1.0, 1.3, 1.6, 0.3])
+    mean = np.outer(week[np.arange(periods) % 7], [40, 16, 6])
+    common = generator.gamma(20, 1 / 20, (periods, 1))  # weather, say: a day is good or bad for all
+    units = generator.poisson(mean * common * generator.gamma(10, 1 / 10, mean.shape))
+    dates = pd.date_range("2023-01-02", periods=periods, name="date")
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(units, dates, EXAMPLE["locations"])
+    table.to_csv(folder / "demand.csv", date_format="%Y-%m-%d", lineterminator="\n")
+    path = folder / "chain.yaml"
+    path.write_text(yaml.safe_dump(EXAMPLE | {"horizon": horizon}, sort_keys=False), encoding="utf-8")
+    return path
 
 
-def tune_all(env: Env, **options: Any) -> dict[str, Search]:
-    """Tune every rule for the environment's chain: the opponent is the best of all, not the one that one thought of.
+def fitting(env: Env) -> list[str]:
+    """Names of the rules to tune for an environment: those with levels that react to nothing it does not have.
+
+    Left out is the published misreading of the state, which is no rule but a mistake.
+    """
+    named = {name: rule for name, rule in RULES.items() if isinstance(env, rule.kind) and rule.fits(env)}
+    return [name for name, rule in named.items() if rule.ranges(env) and name != "base-stock-misread"]
+
+
+def tune_all(env: Env, jobs: int = 1, **options: Any) -> dict[str, Search]:
+    """Tune every rule that fits the environment: the opponent is the best of all, not the one that one thought of.
 
     Args:
         env: the environment.
+        jobs: searches at once; -1: one a core.
         **options: of `meirl.heuristics.tuning.tune`.
 
     Returns:
-        Searches by rule, cheapest on validation scenarios first. Left out are rules without levels, the published
-        misreading of the state, and, where there is no season, rules that only add one.
+        Searches by rule, cheapest on validation scenarios first.
     """
-    found = {}
-    for name, rule in RULES.items():
-        idle = "seasonal" in name and env.parameters.demand.season is None
-        if isinstance(env, rule.kind) and rule.ranges(env) and not idle and name != "base-stock-misread":
-            found[name] = tuning.tune(env, rule, progress=False, **options)
-    return dict(sorted(found.items(), key=lambda item: item[1].tuned.provenance["validation_cost"]))
+    names = fitting(env)
+    options = {"progress": False, **options}
+    found = Parallel(n_jobs=jobs)(delayed(tuning.tune)(env, RULES[name], **options) for name in names)
+    by_name = dict(zip(names, found, strict=True))
+    return dict(sorted(by_name.items(), key=lambda item: item[1].tuned.provenance["validation_cost"]))
 
 
-def tuned(env: Env, found: Search) -> Policy:
-    """The rule with the levels that a search found, for an environment."""
-    return RULES[found.tuned.rule].policy(env, list(found.tuned.levels.values()))
+def tuned(env: Env, found: Search | Levels) -> Policy:
+    """The rule with its levels, of a search or a file, for an environment."""
+    levels = found.tuned if isinstance(found, Search) else found
+    return RULES[levels.rule].policy(env, list(levels.levels.values()))
+
+
+def spread(env: Env) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of a period's demand by location and, last, of all together, in units.
+
+    Of the earlier part of the record; without one, of training scenarios.
+    """
+    if env.record is None:
+        units = env.sample(64, 0).demand.flatten(0, 1).double().cpu().numpy()
+    else:
+        units = env.record.table.units[: env.record.table.cut(env.record.record)]
+    units = np.concatenate([units, units.sum(1, keepdims=True)], 1)
+    return units.mean(0), units.std(0)
+
+
+@singledispatch
+def textbook(env: Env) -> Levels:
+    """Levels as a textbook sets them, never tuned: a stand-in for today's, where nobody gives them.
+
+    What an order has to cover is the demand of its lead time, of the period until the next one and, on the divergent
+    chain, of the period before a retailer's order is shipped. A level is that demand and `Z` standard deviations of it.
+
+    Raises:
+        ValueError: if the chain is another one.
+
+    Source: Silver, Pyke & Thomas (2017), Inventory and production management in supply chains, chapters 6 and 11.
+    """
+    raise ValueError(f"{env.name}: no textbook levels are known for {type(env).__name__}")
+
+
+def _covered(env: Env, more: int) -> tuple[np.ndarray, np.ndarray]:
+    """Demand that an order has to cover, and its safety stock, upstream first, ``(N,)`` units."""
+    (*means, total), (*deviations, together) = spread(env)
+    lead = np.full(1 + env.retailers, env.parameters.lead_time.mean) + 1
+    lead[1:] += more
+    return np.array([total, *means]) * lead, Z * np.array([together, *deviations]) * np.sqrt(lead)
+
+
+@textbook.register
+def _divergent(env: DivergentEnv) -> Levels:
+    covered, safety = _covered(env, env.parameters.ships == "next period")
+    cost = env.parameters.order_cost
+    if cost is None:
+        return _named(env, "base-stock-open-orders", covered + safety)
+    # The warehouse's level is of the whole chain; an order is worth its cost from the economic quantity on.
+    fixed, mean = np.array(per_node(cost.warehouse, cost.retailer, env.retailers)), spread(env)[0]
+    holding = env.holding_cost.double().cpu().numpy().clip(1e-9)
+    least = np.sqrt(2 * fixed * np.array([mean[-1], *mean[:-1]]) / holding).clip(max=env.largest_order.cpu().numpy())
+    levels = covered + safety + least
+    levels[0] += (covered + safety)[1:].sum()
+    return _named(env, "echelon-s-S", [*levels, *least])
+
+
+@textbook.register
+def _meis(env: MeisEnv) -> Levels:
+    covered, safety = _covered(env, 0)
+    options = env.parameters.order_options
+    smallest = np.array(per_node(min(options.middle), min(options.leaf), env.retailers))
+    reorder = covered + safety
+    return _named(env, "s-S-backlog", np.stack([reorder, reorder + smallest], 1).ravel())
+
+
+def _named(env: Env, rule: str, levels: Iterable[float]) -> Levels:
+    named = dict(zip(RULES[rule].ranges(env), (round(float(level), 1) for level in levels), strict=True))
+    return Levels(rule=rule, levels=named, provenance={"from": "a textbook's formula, not tuned"})
 
 
 def for_service(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ from meirl.config import Model, Positive
 from meirl.envs import Env, Observation, Scenario, make
 from meirl.learn import ppo, preset
 from meirl.learn.networks import ActorCritic, mlp, seeded
-from meirl.learn.run import Run
+from meirl.learn.run import Run, load_adam
 from meirl.rollout import Policy, play
 
 from .study import Task
@@ -105,26 +106,23 @@ def train(
         raise ValueError(f"{env.name}: actions are discrete, there is no gradient to follow: imitation must be >= 1")
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     actor = seeded(Network, env, config, seed)
-    run = Run(env, "pathwise", config, seed, actor, out, resume=resume, progress=progress)
     optimiser = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
-    if saved := run.restore():
-        optimiser.load_state_dict(saved)
-    elif config.imitation:
-        imitate(actor, actor.imitation_loss, env, config, config.imitation, config.environments, run)
-        run.validate(run.steps, float("nan"), optimiser.state_dict())
-
-    rounds, size = config.rounds(env), config.environments * env.horizon
-    every = max(1, (rounds - config.imitation) // config.evaluations)
-    for number in range(max(run.steps // size, config.imitation), rounds):
-        started = time.perf_counter()
-        done = (number - config.imitation) / (rounds - config.imitation)
-        optimiser.param_groups[0]["lr"] = config.learning_rate * (1 - done)
-        scenario = env.sample(config.environments, seed, first=number * config.environments)
-        cost, norm = update(actor, env, scenario, optimiser, config.max_gradient_norm)
-        run.log({"gradient_norm": norm}, size, time.perf_counter() - started)
-        if (rounds - 1 - number) % every == 0:
-            run.validate((number + 1) * size, cost, optimiser.state_dict())
-    return run.finish()
+    with Run(env, "pathwise", config, seed, actor, out, resume=resume, progress=progress) as run:
+        if not run.restore(partial(load_adam, optimiser)) and config.imitation:
+            imitate(actor, actor.imitation_loss, env, config, config.imitation, config.environments, run)
+            run.validate(run.steps, float("nan"), optimiser.state_dict())
+        rounds, size = config.rounds(env), config.environments * env.horizon
+        every = max(1, (rounds - config.imitation) // config.evaluations)
+        for number in range(max(run.steps // size, config.imitation), rounds):
+            started = time.perf_counter()
+            done = (number - config.imitation) / (rounds - config.imitation)
+            optimiser.param_groups[0]["lr"] = config.learning_rate * (1 - done)
+            scenario = env.sample(config.environments, seed, first=number * config.environments)
+            cost, norm = update(actor, env, scenario, optimiser, config.max_gradient_norm)
+            run.log({"gradient_norm": norm}, size, time.perf_counter() - started)
+            if (rounds - 1 - number) % every == 0:
+                run.validate((number + 1) * size, cost, optimiser.state_dict())
+        return run.finish()
 
 
 def update(
@@ -235,13 +233,13 @@ def warm_start(task: Task, root: Path) -> None:
     rule = preset("pathwise", "tuned", task.env)
     rounds = max(1, min(rule.imitation * rule.environments // config.environments, config.rounds(env) // 2))
     network = seeded(ppo.Network, env, config, task.seed)
-    run = Run(env, task.algo, config, task.seed, network, folder, progress=False)
 
     def loss(vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         return actor_critic_loss(network, vector, action)
 
-    imitate(network, loss, env, rule, rounds, config.environments, run)
-    run.validate(run.steps, float("nan"), ppo.new_optimiser(network, config).state_dict())
+    with Run(env, task.algo, config, task.seed, network, folder, progress=False) as run:
+        imitate(network, loss, env, rule, rounds, config.environments, run)
+        run.validate(run.steps, float("nan"), ppo.new_optimiser(network, config).state_dict())
 
 
 def actor_critic_loss(network: ActorCritic, vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

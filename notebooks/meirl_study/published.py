@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -106,9 +107,9 @@ def base_stock_levels(env: Env) -> torch.Tensor:
     deviation, else mean demand d and sqrt(d).
     """
     p = env.parameters
-    season, lead = p.demand.season, p.lead_time.mean
-    demand = p.demand.mean * (1 + (season.amplitude if season else 0))
-    deviation = p.demand.noise.standard_deviation if season else math.sqrt(demand)
+    season, lead = p.demand.season, float(np.mean(p.lead_time.mean))
+    demand = p.demand.average * (1 + (season.amplitude if season else 0))
+    deviation = float(np.mean(p.demand.noise.standard_deviation)) if season else math.sqrt(demand)
     safety = 1.65 * deviation * math.sqrt(lead)
     return env.tensor([demand * lead + safety] + [0.5 * demand * lead + 0.8 * safety] * env.retailers)
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from meirl import files
+from meirl.config import first_line
 from meirl.envs import Costs, DivergentEnv, Env, Flows, MeisEnv, Scenario
 from meirl.envs.meis import QUANTITY
 
 Array = np.ndarray
 OLDEST = (1, 2)  # columns of a node's four in the published MEIS observation that describe its oldest order
 ROUNDING = 1e-6  # units; deliveries that differ by less are equal
+MOST_BYTES = 100_000_000  # of a trace, unpacked; those of the tests have 400,000
 
 
 def replay(env: Env, path: Path) -> dict[str, float]:
@@ -64,19 +66,20 @@ class Trace:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            data = np.load(path)
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            with data:
-                self.fields = {key: np.asarray(data[key], dtype=np.float64) for key in data.files}
-        except (OSError, EOFError, ValueError, BadZipFile) as error:
-            raise ValueError(f"{path}: cannot be read as an .npz trace: {error}") from error
+            files.check_archive(path, MOST_BYTES)
+            with np.load(path) as data:
+                self.fields = {key: _numbers(key, data[key]) for key in data.files}
+        except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+            raise ValueError(f"{path}: cannot be read as an .npz trace: {first_line(error)}") from error
 
     def length(self, key: str) -> int:
         """Length of a field that must be there."""
         if key not in self.fields:
             raise ValueError(f"{self.path}: the trace lacks the field {key!r}; it has {', '.join(sorted(self.fields))}")
-        return len(np.atleast_1d(self.fields[key]))
+        length = len(np.atleast_1d(self.fields[key]))
+        if not length:
+            raise ValueError(f"{self.path}: the field {key!r} is empty")
+        return length
 
     def field(self, key: str, *shape: int) -> Array:
         """A field, checked for presence, shape and NaN."""
@@ -87,6 +90,13 @@ class Trace:
         if np.isnan(value).any():
             raise ValueError(f"{self.path}: the field {key!r} has NaN")
         return value
+
+
+def _numbers(key: str, field: Array) -> Array:
+    """A field in float64; a ValueError if it holds something else than real numbers."""
+    if field.dtype.kind not in "fiub":
+        raise ValueError(f"the field {key!r} should hold numbers, got {field.dtype}")
+    return field.astype(np.float64)
 
 
 class Record(ABC):
@@ -134,6 +144,8 @@ class Record(ABC):
         env, trace, periods = self.env, self.trace, self.periods
         demand = trace.field("exo_demand", periods, env.retailers)
         lead_time = trace.field("exo_lead_time", periods, env.nodes)
+        if demand.min() < 0 or np.isinf(demand).any():
+            raise ValueError(f"{trace.path}: exo_demand must be numbers >= 0")
         direct, supply = self._draw(self.direct_demand, 0), self._draw(self.supplier_capacity, np.inf)
         longest = env.parameters.lead_time.high
         if lead_time.min() < 1 or lead_time.max() > longest or (lead_time % 1).any():
@@ -186,7 +198,7 @@ class MeisRecord(Record):
     def values(self, state: Any, costs: Costs, flows: Flows, period: int) -> dict[str, torch.Tensor]:
         """Cost by part, stocks and backlogs."""
         # The published "service level": the share of all demand so far that is not waiting now, cut at 0.
-        so_far = self.env.parameters.demand.mean * self.env.retailers * (period + 1)
+        so_far = self.env.parameters.demand.average * self.env.retailers * (period + 1)
         return {
             "cost": costs.total, "holding": costs.holding, "shortage": costs.shortage, "reordering": costs.ordering,
             "pipeline": costs.pipeline, "lost_sales": costs.lost_sales, "on_hand": state.on_hand,

@@ -11,6 +11,7 @@ from scipy.optimize import Bounds, differential_evolution
 
 from meirl import heuristics
 from meirl.envs import NAMES, Costs, Env, Scenario, make
+from meirl.envs.base import per_node
 from meirl.evaluation import compare, summarise
 from meirl.heuristics import RULES, Box, Levels, Range, Rule, tuning
 from meirl.rollout import Policy, rollout, trajectory
@@ -56,8 +57,9 @@ def best(env: Env, which: str) -> str:
 
 def steady(env: Env) -> Policy:
     """The policy that orders the mean demand in every period: the warehouse that of all retailers, MEIS in turns."""
-    mean = env.parameters.demand.mean
-    return RULES["constant-order"].policy(env, [mean * env.retailers] + [mean] * env.retailers)
+    demand = env.parameters.demand
+    levels = per_node(demand.average * env.retailers, demand.mean, env.retailers)
+    return RULES["constant-order"].policy(env, levels)
 
 
 def sanity(envs: Mapping[str, Env], tests: Mapping[str, Scenario]) -> pd.DataFrame:

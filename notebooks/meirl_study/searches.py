@@ -17,6 +17,8 @@ from meirl import files
 from meirl.envs import Env, Scenario, make
 from meirl.heuristics import RULES, Levels, levels_file, read_levels, tuning
 
+from .processes import attended
+
 SEEDS = range(5)
 """Seeds of every search: of its training scenarios and its candidates."""
 LONG: dict[str, Any] = {"episodes": 64, "generations": 50, "candidates": 8}
@@ -76,7 +78,7 @@ def run(todo: Sequence[SearchTask], root: Path, jobs: int = -1, progress: bool =
         jobs: searches at once; -1: one a core.
         progress: show how many have begun.
     """
-    begun = tqdm([delayed(search)(task, root) for task in todo], desc="searches begun", disable=not progress)
+    begun = tqdm([delayed(attended(search))(task, root) for task in todo], desc="searches begun", disable=not progress)
     Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="n_jobs")(begun)
 
 
@@ -89,9 +91,11 @@ def search(task: SearchTask, root: Path) -> None:
             return
         torch.set_num_threads(1)
         options = {**SEARCHES[task.env].get(task.rule, {}), **task.changes}
-        found = tuning.tune(make(task.env), RULES[task.rule], seed=task.seed, progress=False, **options)
+        kept = folder / ".search"  # so that one that is stopped goes on
+        found = tuning.tune(make(task.env), RULES[task.rule], seed=task.seed, progress=False, kept=kept, **options)
         files.write(folder / "history.csv", found.history.to_csv(index=False))
         tuning.write(found.tuned, folder / "levels.yaml")  # last: it says that the search is complete
+        kept.unlink(missing_ok=True)
 
 
 def found(task: SearchTask, root: Path) -> Levels:

@@ -7,7 +7,8 @@ machines all of them must see that folder under the same path (a shared file sys
 
 from __future__ import annotations
 
-import shutil
+import itertools
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
@@ -26,6 +26,8 @@ from meirl.envs import NAMES, ObservationSet, make
 from meirl.evaluation import TEST_EPISODES, held_out
 from meirl.learn import ALGORITHMS, OtherRunError, find_learner, load_policy, preset, run_folder
 from meirl.rollout import rollout
+
+from .processes import attended
 
 QUICK = {"steps": 60_000, "environments": 16, "copies": 2, "evaluations": 4, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
@@ -49,7 +51,7 @@ class Task(NamedTuple):
 
     def folder(self, root: Path) -> Path:
         """Where the run is kept."""
-        return run_folder(root, self.env, self.algo, self.preset, self.seed)
+        return run_folder(root, self.env, self.algo, self.preset, self.seed, self.observation)
 
     def config(self) -> Any:
         """Its hyperparameters."""
@@ -92,8 +94,9 @@ def run(
 ) -> pd.DataFrame:
     """Train what is not trained yet, play the test scenarios, and gather everything in one table.
 
-    Runs that were stopped are resumed; finished ones are only read. Each task uses one process, or, with A3C, one and
-    its workers. If a worker is killed, what it was doing is resumed by another.
+    Runs that were stopped are resumed; finished ones are only read. No run is deleted: one of other settings is renamed
+    if it was shortened, which is said, and refused if not. Each task uses one process, or, with A3C, one and its
+    workers. If a worker is killed, what it was doing is resumed by another.
 
     Args:
         todo: the tasks.
@@ -114,8 +117,9 @@ def run(
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: expected one of {', '.join(BACKENDS)}")
-    work = [delayed(train_and_test)(task, root.resolve(), episodes) for task in todo]
-    with BACKENDS[backend](address, jobs) as lost_worker:
+    one = attended(train_and_test) if backend == "loky" else train_and_test  # Dask and Ray end their own workers
+    work = [delayed(one)(task, root.resolve(), episodes) for task in todo]
+    with BACKENDS[backend](address, min(jobs, len(todo))) as lost_worker:
         for _ in range(ATTEMPTS):
             # Tasks are long: each goes out alone, when a worker is free. So the bar counts those that have begun;
             # joblib tells of finished ones (`return_as="generator"`) with some backends only, and Ray's is not one.
@@ -175,30 +179,37 @@ BACKENDS = {"loky": _loky, "dask": _dask, "ray": _ray}
 
 def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
     """Train (or resume, or do nothing), then test; if somebody else is at it, wait and read."""
-    folder = task.folder(root)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    env = make(task.env, observation=task.observation)
+    folder, env = task.folder(root), make(task.env, observation=task.observation)
     train = partial(find_learner(task.algo).train, env, task.config(), task.seed, folder, resume=True, progress=False)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # given up by the system if its holder is killed
+    with files.only_writer(folder, wait=True):
         try:
             train()
-        except OtherRunError:
-            if not task.changes:
+        except OtherRunError as error:
+            if not task.changes or error.key not in ("config", "parameters", "inputs"):
                 raise
-            shutil.rmtree(folder)  # a shortened run of an older preset: cheap to repeat
+            set_aside(folder)  # a shortened run, made with older settings: cheap to repeat
             train()
         table = _tested(folder, episodes)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
 
 
+def set_aside(folder: Path) -> Path:
+    """Give a run another name, which it returns, so that nothing is lost and another can take its place; says so."""
+    names = (folder.with_name(f"{folder.name}-before-{n}") for n in itertools.count(1))
+    aside = folder.rename(next(name for name in names if not name.exists()))
+    print(f"{folder} was made with other settings: kept as {aside.name}, and made again", file=sys.stderr)
+    return aside
+
+
 def _tested(folder: Path, episodes: int) -> pd.DataFrame:
     """Result of the run's best policy on the test scenarios, kept beside it."""
     path = folder / "test.csv"
     if path.exists() and path.stat().st_mtime >= (folder / "policy.pt").stat().st_mtime:
-        table = pd.read_csv(path)
-        if len(table) == episodes:
-            return table
+        with suppress(ValueError):  # what cannot be read is played again
+            table = pd.read_csv(path)
+            if len(table) == episodes and "cost" in table:
+                return table
     policy, env = load_policy(folder)
     table = rollout(env, policy, held_out(env, "test", episodes))
     files.write(path, table.to_csv(index=False))

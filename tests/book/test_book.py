@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from meirl.__main__ import main
 from meirl_book import make as book
 from meirl_book import pdf
 from meirl_study import study
@@ -240,6 +241,18 @@ def test_a_wrong_folder_is_refused(project, change, message):
     change(project)
     with pytest.raises(ValueError, match=message):
         book.pages(project)
+
+
+@pytest.mark.parametrize("options", [[], ["--only", "01"], ["--html"], ["--pdf"], ["--pairs"]], ids=" ".join)
+def test_a_wrong_folder_is_one_line_and_stays_as_it_was(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["meirl", "book", *options])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    expected = f"meirl: {tmp_path} has no _config.yml and notebooks/: run this in the project's folder\n"
+    assert capsys.readouterr().err == expected
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_pages_and_profiles_are_refused(project):

@@ -1,19 +1,13 @@
 """The built book in a real browser, at desk and phone width. Build it first: ``python -m meirl book --html``."""
 
 import json
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions
-
-from meirl_book import pdf
+from selenium.webdriver import Chrome
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="utf-8")  # Deque's, under MPL 2.0
 BUILT = [path.relative_to(HTML).as_posix() for path in sorted(HTML.rglob("*.html"))]
 # Not the theme's templates, nor the address of the book, which only sends on to the first page.
 PAGES = [page for page in BUILT if not page.startswith("_static/") and page != "index.html"]
@@ -40,41 +34,23 @@ requestAnimationFrame(() => setTimeout(() => done(
     .map(e => (e.innerText || e.alt).slice(0, 200)))));
 """
 NO_ALT = "return [...document.images].filter(i => !i.alt || !i.naturalWidth).map(i => i.outerHTML.slice(0, 200))"
+# What keeps people from reading or using a page, serious or critical, as axe-core knows it. The first argument is the
+# theme; the dark one differs in colours only.
+BARRIERS = """
+const [theme, done] = arguments, style = document.createElement('style');
+style.textContent = '* { transition: none !important; animation: none !important; }';
+document.head.append(style);
+document.documentElement.dataset.theme = theme;
+const dark = { runOnly: { type: 'rule', values: ['color-contrast'] } };
+axe.run(document, { resultTypes: ['violations'], ...(theme === 'dark' ? dark : {}) }).then(({ violations }) => done(
+  violations.filter(({ impact }) => ['serious', 'critical'].includes(impact)).flatMap(({ id, nodes }) =>
+    nodes.map(({ html, any, all, none }) => `${id}: ${[...any, ...all, ...none][0]?.message} ${html.slice(0, 200)}`))))
+  .catch((error) => done([String(error)]));
+"""
 BAD_MATH = """
 return [...document.querySelectorAll('[data-mjx-error], mjx-container [fill="red"], mjx-container [stroke="red"]')]
   .map(e => e.getAttribute('data-mjx-error') || e.closest('mjx-container').outerHTML.slice(0, 200));
 """
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    """Address of a local server of the built book."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=HTML)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    for option in pdf.OPTIONS:
-        options.add_argument(option)
-    try:
-        options.binary_location = pdf.browser()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SE_OFFLINE", "true")  # use the chromedriver that is installed, fetch none
-            driver = Chrome(options)
-    except (ValueError, WebDriverException) as error:
-        pytest.skip(f"no Chromium-based browser with its chromedriver: {str(error).splitlines()[0]}")
-    yield driver
-    driver.quit()
 
 
 def requests(chrome: Chrome, host: str) -> list[str]:
@@ -109,3 +85,56 @@ def test_page_is_whole_in_a_browser(page, chrome, host):
             assert cut == [], f"cut at {width} pixels" + ", and nothing says so" * (width == PHONE)
     assert requests(chrome, host) == []
     assert [entry["message"] for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def barriers(chrome: Chrome, theme: str) -> list[str]:
+    """Barriers on the page that is open, `BARRIERS`."""
+    chrome.execute_script(AXE)
+    return chrome.execute_async_script(BARRIERS, theme)
+
+
+@pytest.mark.parametrize("page", PAGES or [pytest.param("", marks=pytest.mark.skip("run `make html` first"))])
+def test_a_page_keeps_nobody_out(page, chrome, host):
+    chrome.get(host + page)
+    chrome.execute_async_script(TYPESET)
+    for theme in ("light", "dark"):
+        assert barriers(chrome, theme) == [], f"in the {theme} theme"
+
+
+def test_barriers_are_found(chrome, tmp_path):
+    page = tmp_path / "page.html"
+    text = '<!doctype html><html lang="en"><title>Page</title><main><h1>Page</h1>{}</main>'
+    for body, wrong in (
+        ("<p>fine</p>", None),
+        ("<button></button>", "button-name"),
+        ("<img src='a.png'>", "image-alt"),
+    ):
+        page.write_text(text.format(body), encoding="utf-8")
+        chrome.get(page.as_uri())
+        assert [found.split(":")[0] for found in barriers(chrome, "light")] == [wrong] * (wrong is not None)
+    page.write_text(text.format('<p style="color: #999; background: #aaa">pale</p>'), encoding="utf-8")
+    chrome.get(page.as_uri())
+    assert barriers(chrome, "dark")[0].startswith("color-contrast: ")
+
+
+def test_a_phone_shows_a_figure_whole_and_enlarges_it_on_demand(chrome, tmp_path):
+    static = Path(__file__).resolve().parents[2] / "book" / "_static"
+    picture = (static / "evidence.png").as_uri()
+    css, js = ((static / name).as_uri() for name in ("custom.css", "scrolls.js"))
+    files = f'<link rel="stylesheet" href="{css}"><script src="{js}"></script>'
+    head = '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Page</title>'
+    style = "<style>img { max-width: 100% }</style>"
+    page = tmp_path / "page.html"
+    page.write_text(f'{head}{style}{files}<figure><img src="{picture}" alt="a"></figure>', encoding="utf-8")
+    size = {"width": PHONE, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chrome.get(page.as_uri())
+    width = "return document.querySelector('img').getBoundingClientRect().width"
+    assert chrome.execute_script(width) <= PHONE
+    chrome.execute_script("document.querySelector('button').click()")
+    assert chrome.execute_script(width) == 900
+    assert chrome.execute_script(OVERFLOW) == []
+    chrome.execute_script("document.querySelector('img').click()")
+    assert chrome.execute_script(width) <= PHONE
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size | {"width": DESK, "mobile": False})
+    assert chrome.execute_script("return getComputedStyle(document.querySelector('button')).display") == "none"

@@ -83,6 +83,32 @@ def test_a3c_loss(kind):
     assert found["gradient_norm"] == pytest.approx(float(expected.norm()))
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "silu, options"])
+def test_a3c_cuts_its_gradient_to_a_norm(kind):
+    network, vector, draw, _, reward = made(kind)
+    head = network.head(vector)[None].detach()
+    segment = Segment(torch.stack([vector, vector]), head, draw[None], reward[None], False)
+    copy = a3c.LocalCopy(network)
+    whole = a3c.compute_gradient(copy, segment, a3c.Config(max_gradient_norm=1e9, copies=1), 0.1)["gradient_norm"]
+    direction = copy.gradient / copy.gradient.norm()
+    found = a3c.compute_gradient(copy, segment, a3c.Config(max_gradient_norm=1e-3, copies=1), 0.1)
+    assert found["gradient_norm"] == pytest.approx(float(whole)), "the norm that is told is the one before"
+    torch.testing.assert_close(copy.gradient, 1e-3 * direction, rtol=1e-2, atol=1e-8)
+
+
+def test_shared_adam_equals_torchs():
+    shared = a3c.SharedLearner(made("gaussian")[0])
+    weights = torch.nn.Parameter(shared.weights.clone())
+    adam = torch.optim.Adam([weights], lr=0.01, eps=1e-3, betas=(a3c.BETA1, a3c.BETA2))
+    generator = torch.Generator().manual_seed(0)
+    for step in range(20):
+        grad = torch.randn(len(weights), generator=generator, dtype=torch.float64) * 10.0**-step
+        weights.grad = grad.clone()
+        adam.step()
+        shared.apply(grad, 0.01, 1e-3)
+        torch.testing.assert_close(shared.weights, weights.data, rtol=1e-9, atol=1e-12)
+
+
 def test_a_gradient_is_cut_to_its_norm():
     grad = torch.tensor([3.0, 4.0])
     assert gradient.clip(grad, 10.0) == 5

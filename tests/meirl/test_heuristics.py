@@ -253,8 +253,8 @@ def test_an_informed_rule_that_ignores_what_it_knows_is_the_rule_it_stands_on(in
 
 def test_textbook_rules_are_those_of_any_textbook():
     assert {rule.name for rule in RULES.values() if rule.textbook} == {
-        "base-stock", "base-stock-open-orders", "echelon-base-stock", "echelon-base-stock-open-orders", "s-S",
-        "s-S-backlog",
+        "base-stock", "base-stock-open-orders", "echelon-base-stock", "echelon-base-stock-open-orders", "echelon-s-S",
+        "s-S", "s-S-backlog",
     }  # fmt: skip
 
 

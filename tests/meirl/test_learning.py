@@ -92,13 +92,22 @@ def test_published_density_has_a_biased_score():
 
 
 def test_squashed_log_prob_equals_torch_distributions():
-    network = network_for("divergent-stationary", squash="tanh")
+    network = network_for("divergent-stationary", squash="tanh", log_std=-0.3)
     head, draw = torch.randn(64, 4), torch.randn(64, 4)
     normal = torch.distributions.Normal(head, network.log_std.exp())
     squashed = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform()])
     torch.testing.assert_close(
         network.log_prob(head, draw), squashed.log_prob(torch.tanh(draw)).sum(-1), rtol=1e-4, atol=1e-4
     )
+
+
+def test_density_of_a_learned_noise_has_a_score_of_mean_zero_in_its_log_std():
+    network = network_for("divergent-stationary", log_std=-0.3)
+    head, count = torch.zeros(1, 4), 100_000
+    with torch.no_grad():
+        draw = network.sample(head.expand(count, -1), torch.Generator().manual_seed(0))
+    (score,) = torch.autograd.grad(network.log_prob(head, draw).mean(), network.log_std)
+    assert score.abs().max() < 5 * (2 / count) ** 0.5  # z^2 - 1 has variance 2
 
 
 def test_categorical_sampling_follows_its_probabilities():
@@ -226,6 +235,33 @@ def test_nothing_follows_the_end_and_elsewhere_the_critic_says_what_follows():
         advantage, returns = estimate(Segment(*[torch.empty(0)] * 3, reward, terminal), value, config)
         assert advantage.flatten().tolist() == pytest.approx([1 + 0.5 * 0.5 - 0.5, last])
         assert returns.flatten().tolist() == pytest.approx([1 + 0.5 * 0.5, last + 0.5])
+
+
+def updated(terminal: bool = False, entropy: float = 0.0) -> ActorCritic:
+    """A network after an update of PPO on a segment whose rewards say nothing about the actor."""
+    env, config = meirl.make("meis-stationary"), ppo.Config(environments=2, epochs=20, minibatch=100, max_kl=1e9)
+    network = seeded(ActorCritic, env, config, 0)
+    segment = Collector(env, config, network, seed=1).collect(50)._replace(terminal=terminal)
+    segment = segment._replace(reward=torch.zeros_like(segment.reward))
+    optimiser, generator = ppo.new_optimiser(network, config), torch.Generator().manual_seed(0)
+    ppo.update(network, optimiser, segment, config, generator, entropy)
+    return network
+
+
+def test_ppo_is_rewarded_for_entropy():
+    entropies = []
+    for weight in (0.0, 10.0):
+        network = updated(entropy=weight)
+        vector = torch.rand(64, network.actor[0].in_features, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            entropies.append(float(network.entropy(network.head(vector)).mean()))
+    assert entropies[1] > entropies[0]
+
+
+def test_what_ppo_learns_depends_on_whether_the_episode_is_over():
+    """Rewards are 0; but the critic promises something after the last period, unless nothing follows."""
+    over, on = (updated(terminal=terminal).critic[-1].bias for terminal in (True, False))
+    assert not torch.equal(over, on)
 
 
 BUDGET = {"divergent": 2_560_000, "meis": 3_650_000}

@@ -61,6 +61,26 @@ def test_the_command_prints_errors_by_field_as_json():
     assert json.loads(done.stdout) == play(path)
 
 
+def test_a_difference_is_an_exit_code_and_named(tmp_path):
+    path = TRACES[0]
+    with np.load(path) as data:
+        recorded = dict(data)
+    np.savez(tmp_path / "other.npz", **{**recorded, "cost": recorded["cost"] + 0.25})
+    arguments = ["replay", "--env", environment(path), str(tmp_path / "other.npz")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["cost"] == pytest.approx(0.25)
+    assert "differs by more than 1e-06: cost" in done.stderr
+    assert CliRunner().invoke(app, [*arguments, "--tolerance", "0.3"]).exit_code == 0
+
+
+def test_what_is_no_number_is_null_and_a_difference(tmp_path, monkeypatch):
+    monkeypatch.setattr("meirl_study.replay.replay", lambda *_: {"cost": float("nan"), "backlog": 0.0})
+    done = CliRunner().invoke(app, ["replay", "--env", "meis-stationary", "x.npz"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout, parse_constant=pytest.fail) == {"cost": None, "backlog": 0.0}
+
+
 def test_the_studys_service_level_is_cut_at_zero(tmp_path):
     """As in the study, where more waits than was to be expected: here a hundredfold demand on the first days."""
     (path,) = (path for path in TRACES if path.stem == "meis_nonstationary_never")

@@ -57,6 +57,7 @@ def test_the_options_of_a_rule_are_those_of_the_study_but_for_what_is_changed(mo
         pass
 
     def tune(env, rule, **options):
+        assert options.pop("kept").name == ".search"
         asked.append((env.name, rule.name, options))
         raise Asked
 

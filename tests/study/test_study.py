@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import meirl
 from meirl.__main__ import app
 from meirl.config import load_yaml
-from meirl.learn import load_checkpoint
+from meirl.learn import load_checkpoint, load_policy
 from meirl_study import study
 
 ROUND = 8 * 40  # environment steps
@@ -193,6 +193,104 @@ def test_the_command_line_writes_one_table(monkeypatch, tmp_path):
     means = table.groupby("seed")["cost"].mean()
     assert f"{means.mean():,.3f}" in done.output
     assert f"{means.std():,.3f}" in done.output
+
+
+TINY = {**SHORT, "steps": 1, "evaluations": 1, "network": {"hidden": [8]}}
+
+
+def tiny(todo, **changes):
+    return todo[0]._replace(changes={**TINY, **changes})
+
+
+def test_a_run_is_played_on_the_test_scenarios(todo, tmp_path):
+    task = tiny(todo)
+    table = play([task], tmp_path, jobs=1)
+    policy, env = load_policy(task.folder(tmp_path))
+    expected = meirl.rollout(env, policy, meirl.held_out(env, "test", 4))
+    pd.testing.assert_frame_equal(table[list(expected)], expected, check_exact=False, rtol=1e-6)
+    other = meirl.rollout(env, policy, meirl.held_out(env, "validation", 4))
+    assert (table["cost"] - other["cost"]).abs().min() > 1e-3
+
+
+def test_a_shortened_run_of_other_settings_is_kept_under_another_name_and_said_so(todo, tmp_path, capsys):
+    folder = tiny(todo).folder(tmp_path)
+    play([tiny(todo)], tmp_path, jobs=1)
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / "policy.pt").read_bytes()
+    for number in (1, 2):
+        play([tiny(todo, discount=0.9 - number / 100)], tmp_path, jobs=1)
+        aside = folder.with_name(f"{folder.name}-before-{number}")
+        assert f"{folder} was made with other settings: kept as {aside.name}, and made again" in capsys.readouterr().err
+    aside = folder.with_name(f"{folder.name}-before-1")
+    assert (aside / "notes.txt").read_text() == "mine"
+    assert (aside / "policy.pt").read_bytes() == before
+    assert not (folder / "notes.txt").exists()
+    play([tiny(todo, discount=0.88)], tmp_path, jobs=1)
+    assert capsys.readouterr().err == "", "the same settings: only read"
+
+
+def test_another_observation_is_another_folder(todo, tmp_path):
+    play([tiny(todo)], tmp_path, jobs=1)
+    full = (tiny(todo).folder(tmp_path) / "policy.pt").read_bytes()
+    other = tiny(todo)._replace(observation="published")
+    play([other], tmp_path, jobs=1)
+    assert other.folder(tmp_path) != tiny(todo).folder(tmp_path)
+    assert (tiny(todo).folder(tmp_path) / "policy.pt").read_bytes() == full
+
+
+def test_a_whole_run_or_one_of_another_chain_is_never_touched(todo, tmp_path):
+    task, folder = tiny(todo), tiny(todo).folder(tmp_path)
+    play([task], tmp_path, jobs=1)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match="its config differs"):
+        play([task._replace(changes={})], tmp_path, jobs=1)
+    twin = tmp_path / "elsewhere" / Path(task.env).name
+    twin.parent.mkdir()
+    twin.write_bytes(Path(task.env).read_bytes())
+    with pytest.raises(ValueError, match="its env differs"):
+        play([task._replace(env=str(twin))], tmp_path, jobs=1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a table", b"a,b\n1,2\n1,2\n1,2\n1,2\n", b"\x00\xff"])
+def test_a_damaged_table_is_made_again(damage, todo, tmp_path):
+    table = play([tiny(todo)], tmp_path, jobs=1)
+    path = tiny(todo).folder(tmp_path) / "test.csv"
+    path.write_bytes(damage)
+    pd.testing.assert_frame_equal(play([tiny(todo)], tmp_path, jobs=1), table, check_exact=True)
+
+
+ENDLESS = {**SHORT, "steps": 10**9, "evaluations": 10**9}
+PARENT = f"""
+import sys
+from pathlib import Path
+from meirl_study import study
+todo = study.tasks([0], [sys.argv[1]], ["ppo", "a3c"], changes={ENDLESS})
+study.run(todo, Path(sys.argv[2]), jobs=2, progress=False)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
+def test_no_worker_outlives_a_killed_study(todo, tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, todo[0].env, str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+
+    def at_work():
+        found = psutil.Process(parent.pid).children(recursive=True)
+        return [p for p in found if any(word in " ".join(p.cmdline()) for word in ("popen_loky", "spawn_main"))]
+
+    endless = study.tasks([0], [todo[0].env], ["ppo", "a3c"], changes=ENDLESS)
+    wait_until(lambda: all(begun(task, tmp_path) for task in endless))
+    workers = at_work()
+    assert len([p for p in workers if "popen_loky" in " ".join(p.cmdline())]) == 2
+    assert len(workers) >= 4, "A3C has two of its own"
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_the_help_names_the_seeds_of_each_profile():

@@ -32,7 +32,8 @@ def test_variants_are_trained_apart_and_the_tuned_one_is_the_studys(tmp_path):
     assert list(costs.index) == [3, 4]
     assert (tmp_path / "meis-stationary/ppo/tuned/seed-4/policy.pt").exists()
     assert variants.folder(tmp_path, "short sight!") == tmp_path / "variants/short-sight"
-    saved = load_checkpoint(tmp_path / "variants/short-sight/meis-stationary/ppo/tuned/seed-4/policy.pt")
+    seen = tmp_path / "variants/short-sight/published-observation"
+    saved = load_checkpoint(seen / "meis-stationary/ppo/tuned/seed-4/policy.pt")
     assert '"discount":0.5' in saved["config"]
     assert saved["observation"] == "published"
     own = meirl.make("meis-stationary", observation="published")

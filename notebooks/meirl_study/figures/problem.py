@@ -34,9 +34,9 @@ def chain(env: Env) -> Figure:
         _box(ax, 3.4, y, name, f"holding {holding[1 + i]:g}\nshortage {shortage[i]:g}", style.GREEN)
         _arrow(ax, (2.02, middle), (2.98, y), f"lead time\n{lead}" if i == 0 else "")
         _arrow(ax, (3.82, y), (4.5, y))
-        ax.text(4.55, y, f"demand ≈ {p.demand.mean:,.0f}", va="center", fontsize=8)
+        ax.text(4.55, y, f"demand ≈ {env.expected_demand[0, i - env.retailers]:,.0f}", va="center", fontsize=8)
     if p.demand.direct:
-        own = f"own demand ≈ {p.demand.direct * p.demand.mean:g}"
+        own = f"own demand ≈ {p.demand.direct * p.demand.average:g}"
         _arrow(ax, (1.6, middle - 0.36), (1.6, middle - 0.95))
         ax.text(1.6, middle - 1.0, own, ha="center", va="top", fontsize=8)
     ax.set(xlim=(-0.5, 5.5), ylim=(-0.55, env.retailers - 0.45))

@@ -48,7 +48,7 @@ def blindfold(env: Env, fact: str) -> Blindfold:
 def _as_expected(observation: Observation) -> Observation:
     env, state = observation.env, observation.state
     back = torch.arange(REMEMBERED, device=env.device)
-    season = env.seasonal_mean[(observation.period - 1 - back).clamp(min=0)] / env.parameters.demand.mean
+    season = env.seasonal_mean[(observation.period - 1 - back).clamp(min=0)] / env.parameters.demand.average
     recent = season[:, None] * env.expected_demand  # (REMEMBERED, locations)
     return observation._replace(state=state._replace(recent_demand=recent.expand_as(state.recent_demand)))
 

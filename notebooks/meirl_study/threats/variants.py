@@ -94,8 +94,8 @@ def agents(root: Path, variant: str, env: str, seeds: Iterable[int], on: Env | N
     Raises:
         ValueError: if a run is missing, or does not fit the environment.
     """
-    where = folder(root, variant)
-    return [load_policy(run_folder(where, env, "ppo", "tuned", seed), on)[0] for seed in seeds]
+    where, seen = folder(root, variant), on.observation if on else "full"
+    return [load_policy(run_folder(where, env, "ppo", "tuned", seed, seen), on)[0] for seed in seeds]
 
 
 def effects(costs: pd.DataFrame, comparisons: int = 0) -> pd.DataFrame:

@@ -1,0 +1,115 @@
+"""The verbs for a chain of one's own, added to ``python -m meirl``: what to order, which of two policies is better."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from meirl import heuristics, rollout
+from meirl.envs import Env, Scenario, make
+from meirl.evaluation import held_out
+from meirl.learn import load_policy
+
+from . import page, recommend
+from .chapter import PROJECT, unit, verdict
+
+EnvName = Annotated[str, typer.Option("--env", help="name of an environment, or a YAML file of your own chain")]
+
+
+def recommend_(
+    env: EnvName,
+    out: Annotated[Path, typer.Option(help="folder of the report; made if need be")],
+    demand: Annotated[
+        Path | None, typer.Option(help="CSV of demand by date and location; default: the one that the chain names")
+    ] = None,
+    today: Annotated[
+        Path | None, typer.Option(help="YAML file of today's levels; default: a textbook's formula")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="train PPO too, to see whether it is worth it")] = False,
+    seeds: Annotated[int, typer.Option(min=2, max=100, help="agents to train")] = 3,
+    steps: Annotated[int, typer.Option(min=0, help="environment steps of each; 0: the profile's")] = 0,
+    profile: Annotated[str, typer.Option(help="full (for a decision) or quick (to try it out)")] = "full",
+    seed: Annotated[int, typer.Option(min=0, help="of all searches and training")] = 0,
+) -> None:
+    """Recommend a rule with its levels for a chain with recorded demand; write a report.
+
+    Leaves in the folder: report.html (one page, for people), report.json (its numbers), chain.yaml and demand.csv (as
+    used), today.yaml and chain/ (levels of every rule), report.ipynb. What is tuned on the earlier part of the record
+    is judged on the later part.
+
+    Example: python -m meirl recommend --env chain.yaml --demand demand.csv --out report
+    """
+    for name, file in {"--env": Path(env), "--demand": demand, "--today": today}.items():
+        if file is not None and file.suffix and not file.is_file():
+            raise ValueError(f"{name}: no such file: {file}")
+    path = recommend.prepare(env, demand, out)  # what cannot be used is refused before anything starts
+    recommend.today(make(path), today)
+    given = {"profile": profile, "seed": seed, "train": train, "seeds": seeds, "steps": steps}
+    files = {"chain": str(path.resolve()), "out": str(out.resolve()), "today": str(today.resolve()) if today else ""}
+    made = page.write(PROJECT / "notebooks" / "recommend.md", {**given, **files}, out)
+    numbers = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    s = numbers["saving"]
+    typer.echo(f"{numbers['rule']}: saves {s['percent']:.1f} % ({s['percent_low']:.1f} to {s['percent_high']:.1f})")
+    typer.echo(f"{numbers['reinforcement_learning']['why']}\n{made}")
+
+
+def compare(
+    env: EnvName,
+    first: Annotated[
+        str, typer.Argument(help="a rule's name, best, textbook, published, a levels file or a run's folder")
+    ],
+    second: Annotated[str, typer.Argument(help="the same; it is compared with the first")],
+    episodes: Annotated[int | None, typer.Option(min=2, help="test episodes; default: all 1,000")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare two policies on the same test scenarios: mean costs, their paired difference with interval, a verdict.
+
+    A run is one agent: to judge an algorithm, train several and compare them with python -m meirl study.
+
+    Example: python -m meirl compare --env chain.yaml best report/today.yaml
+    """
+    found = compared(env, first, second, episodes)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for name in ("first", "second"):
+        each = found[name]
+        typer.echo(f"{each['policy']:<40} mean cost {each['cost']:>14,.2f}   fill rate {each['fill_rate']:.1%}")
+    low, high = found["percent_low"], found["percent_high"]
+    typer.echo(f"{second} {found['verdict']} {first}: {found['percent']:+.2f} % (95 %: {low:+.2f} to {high:+.2f} %)")
+
+
+def compared(env: str, first: str, second: str, episodes: int | None = None) -> dict[str, Any]:
+    """Play two policies on the same test scenarios.
+
+    Returns:
+        ``first`` and ``second``, each with ``policy``, ``cost`` and ``fill_rate``; ``difference`` of the second's cost
+        to the first's in units of ``cost_unit``, and ``percent``, with ``_low`` and ``_high``; ``verdict``.
+    """
+    chain = make(env)
+    scenario = held_out(chain, "test", episodes)
+    tables = [_played(chain, name, scenario) for name in (first, second)]
+    ours, theirs = (table["cost"].to_numpy() for table in tables)
+    saved = recommend.saving(theirs, ours)
+    sides = {
+        side: {"policy": name, "cost": float(table["cost"].mean()), "fill_rate": float(table["fill_rate"].mean())}
+        for side, name, table in zip(("first", "second"), (first, second), tables, strict=True)
+    }
+    ends = {"difference": -saved["value"], "difference_low": -saved["high"], "difference_high": -saved["low"]}
+    share = {"percent": -saved["percent"], "percent_low": -saved["percent_high"], "percent_high": -saved["percent_low"]}
+    said = verdict(ends["difference_low"], ends["difference_high"])
+    return {"env": env, **sides, **ends, **share, "verdict": said, "episodes": len(ours), "cost_unit": unit(chain)}
+
+
+def _played(chain: Env, name: str, scenario: Scenario) -> pd.DataFrame:
+    """The table of a policy by name; an agent plays in an environment that shows what it was trained to see."""
+    if (Path(name) / "policy.pt").exists():
+        policy, own = load_policy(Path(name), chain.name)
+        return rollout(own, policy, scenario)
+    if Path(name).is_dir():
+        raise ValueError(f"{name}: a folder without policy.pt: expected that of a training run")
+    return rollout(chain, heuristics.load(chain, name), scenario)

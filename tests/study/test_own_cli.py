@@ -1,0 +1,185 @@
+"""The verbs recommend and compare, and the page that a report is."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+import meirl
+from meirl.learn import find_learner, preset
+from meirl_study import own, own_cli, page
+
+
+@pytest.fixture
+def chain(tmp_path):
+    path = own.example(tmp_path / "mine")
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) | {"horizon": 30, "warm_up": 5}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def levels_file(path, warehouse):
+    env = meirl.make("divergent-stationary")
+    named = dict(zip(meirl.heuristics.RULES["base-stock"].ranges(env), [warehouse, 40.0, 40.0, 40.0], strict=True))
+    path.write_text(yaml.safe_dump({"rule": "base-stock", "levels": named}), encoding="utf-8")
+    return str(path)
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_policies_are_compared_on_the_same_episodes(tmp_path):
+    file, name = levels_file(tmp_path / "ours.yaml", 100.0), "divergent-stationary"
+    found = own_cli.compared(name, "base-stock", file, 40)
+    env = meirl.make(name)
+    policies = {x: meirl.heuristics.load(env, x) for x in ("base-stock", file)}
+    table = meirl.compare(policies, env, meirl.held_out(env, "test", 40)).loc[file]
+    for key in ("difference", "difference_low", "difference_high"):
+        assert found[key] == pytest.approx(table[key])
+    assert found["second"]["cost"] == pytest.approx(table["value"])
+    assert found["percent"] == pytest.approx(100 * (found["second"]["cost"] / found["first"]["cost"] - 1))
+    assert found["percent_low"] < found["percent"] < found["percent_high"]
+    assert found["verdict"] == "loses to"
+    assert own_cli.compared(name, file, "base-stock", 40)["verdict"] == "beats"
+    assert own_cli.compared(name, file, file, 40)["verdict"] == "cannot be told apart from"
+
+
+@pytest.mark.parametrize("observation", ["full", "published"])
+def test_an_agent_is_compared_by_the_folder_of_its_run(tmp_path, observation):
+    env = meirl.make("meis-stationary", observation=observation)
+    config = preset("ppo", "tuned", env.name, steps=5840, environments=16, evaluations=1, validation_episodes=4)
+    find_learner("ppo").train(env, config, 0, tmp_path / "run", progress=False)
+    found = own_cli.compared("meis-stationary", "s-S", str(tmp_path / "run"), 8)
+    assert found["second"]["cost"] > 0
+    with pytest.raises(ValueError, match=r"a folder without policy\.pt"):
+        own_cli.compared("meis-stationary", "s-S", str(tmp_path), 8)
+
+
+def test_compare_prints_a_verdict_or_json(capsys, tmp_path):
+    file = levels_file(tmp_path / "ours.yaml", 100.0)
+    own_cli.compare("divergent-stationary", "best", file, episodes=20)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(rf"{re.escape(file)} loses to best: \+\d+\.\d\d % \(95 %: \+[\d.]+ to \+[\d.]+ %\)", last)
+    own_cli.compare("divergent-stationary", "best", file, episodes=20, as_json=True)
+    assert json.loads(capsys.readouterr().out)["verdict"] == "loses to"
+
+
+# --- a page ----------------------------------------------------------------------------------------------------------
+
+NOTEBOOK = """---
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+# A title
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+x = 1  # a number
+```
+
+```{code-cell} ipython3
+from IPython.display import HTML, Markdown, display
+
+if x < 0:
+    raise ValueError("x must be positive")
+if x == 0:
+    1 / 0
+display(Markdown(f"x is **{x}**"), HTML("<table><tr><td>cell</td></tr></table>"))
+print("printed: not shown")
+"a < b"
+```
+
+```{code-cell} ipython3
+:tags: [remove-cell]
+
+"hidden"
+```
+
+```{code-cell} ipython3
+---
+mystnb:
+  image:
+    alt: "A line & more."
+---
+import matplotlib.pyplot as plt
+
+plt.plot([1, 2])
+plt.show()
+```
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source.md"
+    path.write_text(NOTEBOOK, encoding="utf-8")
+    return path
+
+
+def test_a_page_has_the_outputs_and_nothing_from_elsewhere(source, tmp_path):
+    made = page.write(source, {"x": 3}, tmp_path / "out")
+    text = made.read_text(encoding="utf-8")
+    assert sorted(path.name for path in made.parent.iterdir()) == ["report.html", "report.ipynb"]
+    assert "<title>A title</title>" in text
+    assert "x is <strong>3</strong>" in text
+    assert '<div class="scrolls" tabindex="0"><table>' in text
+    assert "a &lt; b" in text
+    assert 'alt="A line &amp; more."' in text
+    assert "data:image/png;base64," in text
+    for absent in ("hidden", "ValueError", "http:", "https:", "<script", "plt"):
+        assert absent not in text, absent
+
+
+@pytest.mark.parametrize(("x", "message"), [(-1, "^x must be positive$"), (0, "source.md: ZeroDivisionError")])
+def test_a_notebook_that_fails_says_why_in_a_line_and_leaves_nothing(source, tmp_path, x, message):
+    with pytest.raises(ValueError, match=message):
+        page.write(source, {"x": x}, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_without_a_checkout_a_page_says_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match="this command needs a checkout"):
+        page.run(tmp_path / "nowhere.md", {}, tmp_path / "out.ipynb")
+
+
+# --- recommend -------------------------------------------------------------------------------------------------------
+
+
+def test_recommend_leaves_a_page_and_its_numbers(chain, tmp_path, capsys, monkeypatch):
+    asked = {}
+
+    def write(source, parameters, folder):
+        asked.update(parameters, source=source.name)
+        numbers = {"rule": "s-S", "saving": {"percent": 5, "percent_low": 4, "percent_high": 6},
+                   "reinforcement_learning": {"why": "Do not bother."}}  # fmt: skip
+        (folder / "report.json").write_text(json.dumps(numbers), encoding="utf-8")
+        return folder / "report.html"
+
+    monkeypatch.setattr(page, "write", write)
+    own_cli.recommend_(str(chain), tmp_path / "out", chain.parent / "demand.csv", profile="quick", train=True)
+    assert asked["source"] == "recommend.md"
+    assert asked["chain"] == str((tmp_path / "out" / "chain.yaml").resolve())
+    assert asked["profile"] == "quick"
+    assert asked["train"]
+    said = capsys.readouterr().out
+    assert "s-S: saves 5.0 % (4.0 to 6.0)" in said
+    assert "Do not bother." in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"env": "nowhere.yaml"}, "--env: no such file: nowhere.yaml"),
+        ({"demand": "nowhere.csv"}, "--demand: no such file: nowhere.csv"),
+        ({"today": "nowhere.yaml"}, "--today: no such file: nowhere.yaml"),
+        ({"env": "divergent-stationary", "demand": None}, "no recorded demand: give a CSV"),
+    ],
+)
+def test_recommend_refuses_what_it_cannot_use_before_it_starts(chain, tmp_path, arguments, message):
+    given = {"env": str(chain), "demand": str(chain.parent / "demand.csv"), "today": None} | arguments
+    files = {key: given[key] and tmp_path.__class__(given[key]) for key in ("demand", "today")}
+    with pytest.raises(ValueError, match=message):
+        own_cli.recommend_(given["env"], tmp_path / "out", **files)
+    assert not (tmp_path / "out").exists()

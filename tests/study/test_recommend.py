@@ -1,0 +1,309 @@
+"""What is recommended on a chain of one's own: chosen on the past, judged on the rest, said in plain words."""
+
+import copy
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import meirl
+from meirl.heuristics import RULES, Levels
+from meirl_study import own, recommend, report
+
+TINY = {"episodes": 2, "generations": 1, "candidates": 2, "widen": False}
+
+
+def shorten(monkeypatch):
+    """Searches, plays and bounds as short as they can be."""
+    monkeypatch.setitem(recommend.EFFORT, "quick", TINY)
+    monkeypatch.setitem(recommend.PLAYED, "quick", 8)
+    monkeypatch.setitem(recommend.BOUNDED, "quick", 2)
+    monkeypatch.setitem(recommend.FACTORS, "quick", (1.0, 3.0))
+    monkeypatch.setattr("meirl.heuristics.tuning.VALIDATION_EPISODES", 8)
+    monkeypatch.setattr("meirl.evaluation.VALIDATION_EPISODES", 8)
+    monkeypatch.setattr("meirl_study.linear_program.SECONDS", 1)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    shorten(monkeypatch)
+
+
+def short(folder):
+    """A made chain with short episodes."""
+    path = own.example(folder)
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) | {"horizon": 60, "warm_up": 5}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def chain(tmp_path):
+    return short(tmp_path / "mine")
+
+
+# --- the made example, and today's levels ----------------------------------------------------------------------------
+
+
+def test_the_example_is_the_same_for_a_seed_and_has_what_real_chains_have(tmp_path):
+    one, two, other = (own.example(tmp_path / str(k), seed) for k, seed in enumerate((0, 0, 1)))
+    assert (one.parent / "demand.csv").read_bytes() == (two.parent / "demand.csv").read_bytes()
+    assert (one.parent / "demand.csv").read_bytes() != (other.parent / "demand.csv").read_bytes()
+    env = meirl.make(one)
+    assert env.node_names == ["warehouse", "Leeds", "York", "Hull"]
+    assert env.parameters.demand.mean == pytest.approx((40, 16, 6), rel=0.1)
+    assert env.parameters.demand.week[6] < 0.5
+    assert env.parameters.order_cost.warehouse == 40
+
+
+def test_all_rules_that_fit_are_tuned_and_the_cheapest_is_first(chain, tiny):
+    env = meirl.make(chain)
+    found = own.tune_all(env, **TINY)
+    assert set(found) == set(own.fitting(env))
+    assert {"echelon-s-S", "fair-shares-seasonal", "fair-shares-informed"} <= set(found)
+    assert not {"fair-shares-seasonal-2", "bank-and-switch", "base-stock-misread", "never-order"} & set(found)
+    costs = [search.tuned.provenance["validation_cost"] for search in found.values()]
+    assert costs == sorted(costs)
+    best = next(iter(found.values()))
+    cost = meirl.rollout(env, own.tuned(env, best), meirl.held_out(env, "validation", 8))["cost"].mean()
+    assert cost == pytest.approx(costs[0], rel=1e-4)
+    assert own.tuned(env, best.tuned)(env.observe(env.reset(1), 0)).shape == (1, 4)
+
+
+def test_textbook_levels_by_hand():
+    plain = {"season": None, "shock": None, "noise": {"standard_deviation": 0}, "direct": 0, "distribution": "poisson"}
+    env = meirl.make("divergent-nonstationary", demand={**plain, "mean": [4, 9, 16]}, lead_time={"mean": [3, 1, 2, 1]})
+    levels = own.textbook(env)
+    assert levels.rule == "base-stock-open-orders"
+    # Poisson: the variance is the mean. Lead time and 1; for retailers one period more, until they are shipped to.
+    covered = np.array([29 * 4, 4 * 3, 9 * 4, 16 * 3])
+    expected = covered + 1.645 * np.sqrt(covered)
+    assert list(levels.levels.values()) == pytest.approx(expected, rel=0.02)
+
+
+def test_textbook_levels_with_a_cost_of_orders_are_economic(chain):
+    env = meirl.make(chain)
+    levels = own.textbook(env).levels
+    mean = own.spread(env)[0]
+    assert levels["least order, warehouse"] == pytest.approx(np.sqrt(2 * 40 * mean[-1] / 0.02), rel=1e-3)
+    assert levels["least order, Hull"] == pytest.approx(np.sqrt(2 * 2 * mean[2] / 0.03), abs=0.05)
+
+
+def test_textbook_levels_of_meis():
+    levels = own.textbook(meirl.make("meis-stationary"))
+    assert levels.rule == "s-S-backlog"
+    assert levels.levels["reorder point, leaf 1"] == pytest.approx(3300 * 3 + 1.645 * 100 * 3**0.5, rel=0.01)
+    between = levels.levels["order-up-to level, middle"] - levels.levels["reorder point, middle"]
+    assert between == pytest.approx(5000, abs=0.2)
+
+
+def test_who_pays_more_for_shortage_serves_more():
+    options = {"episodes": 4, "generations": 6, "candidates": 4, "widen": False}
+    costs = [{"shortage_cost": 0.05, "horizon": 60}, {"shortage_cost": 20, "horizon": 60}]
+    table = own.for_service("meis-stationary", "s-S-cover", costs, 10, **options)
+    assert list(table.index) == ["0.05, 60", "20, 60"]
+    assert table.index.name == "shortage_cost, horizon"
+    assert table.loc["20, 60", "fill rate"] > table.loc["0.05, 60", "fill rate"]
+    assert table.loc["20, 60", "on hand"] > table.loc["0.05, 60", "on hand"]
+
+
+# --- what is prepared ------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_and_its_record_are_copied_as_they_will_be_used(chain, tmp_path):
+    values = yaml.safe_load(chain.read_text(encoding="utf-8"))
+    del values["endless"], values["locations"], values["demand"]
+    chain.write_text(yaml.safe_dump(values | {"demand": {"distribution": "poisson", "mean": 5}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"chain\.yaml: no recorded demand: give a CSV"):
+        recommend.prepare(chain, None, tmp_path / "out")
+    path = recommend.prepare(chain, chain.parent / "demand.csv", tmp_path / "out")
+    env = meirl.make(path)
+    assert env.parameters.endless
+    assert env.node_names[1:] == ["Leeds", "York", "Hull"]
+    assert (path.parent / "demand.csv").read_bytes() == (chain.parent / "demand.csv").read_bytes()
+    assert not env.parameters.demand.record.yearly
+    assert recommend.prepare(path, None, path.parent) == path, "what was prepared can be prepared again"
+
+
+def test_blocks_keep_the_time_of_the_year_if_either_part_has_a_whole_one(tmp_path):
+    chain = own.example(tmp_path / "long", periods=364 * 4)
+    values = yaml.safe_load(chain.read_text(encoding="utf-8")) | {"horizon": 364}
+    chain.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert meirl.make(recommend.prepare(chain, None, tmp_path / "out")).parameters.demand.record.yearly
+    values["demand"]["record"]["yearly"] = False
+    chain.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert not meirl.make(recommend.prepare(chain, None, tmp_path / "out")).parameters.demand.record.yearly
+
+
+def test_todays_levels_are_given_or_a_textbooks(chain, tmp_path):
+    env = meirl.make(chain)
+    levels, how = recommend.today(env, None)
+    assert levels == own.textbook(env)
+    assert "You gave no levels of today" in how
+    path = tmp_path / "ours.yaml"
+    named = dict.fromkeys(RULES["base-stock"].ranges(env), 100.0)
+    path.write_text(yaml.safe_dump({"rule": "base-stock", "levels": named}), encoding="utf-8")
+    levels, how = recommend.today(env, path)
+    assert levels.levels == named
+    assert how == "Today's levels are those of ours.yaml."
+
+
+# --- what is measured ------------------------------------------------------------------------------------------------
+
+
+def test_service_is_counted_by_location(chain):
+    env = meirl.make(chain)
+    policy, test = own.tuned(env, own.textbook(env)), meirl.held_out(env, "test", 40)
+    played = recommend.play(env, policy, test)
+    table = meirl.rollout(env, policy, test)
+    assert played.cost == pytest.approx(table["cost"].to_numpy(), rel=1e-5)
+    assert played.parts.sum() == pytest.approx(played.cost.mean(), rel=1e-5)
+    path = meirl.trajectory(env, policy, test)
+    filled, demand = (path[key][:, 5:].sum(1) for key in ("filled", "demand"))
+    assert played.service["fill rate"].iloc[:3].to_numpy() == pytest.approx(filled.sum(0) / demand.sum(0), rel=1e-5)
+    worst = np.sort(filled / demand, axis=0)[:2].mean(0)
+    assert played.service["worst 5 %"].iloc[:3].to_numpy() == pytest.approx(worst, rel=1e-5)
+    assert played.service.loc["all", "on hand"] == pytest.approx(path["on_hand"][:, 5:, 1:].sum(2).mean(), rel=1e-5)
+    assert played.service.loc["warehouse", "on hand"] == pytest.approx(path["on_hand"][:, 5:, 0].mean(), rel=1e-5)
+
+
+def test_a_saving_is_paired():
+    luck = np.random.default_rng(0).normal(100, 20, 200)
+    found = recommend.saving(luck - 5 + np.random.default_rng(1).normal(0, 1, 200), luck)
+    assert found["value"] == pytest.approx(5, abs=0.3)
+    assert found["high"] - found["low"] < 0.5
+    assert found["percent"] == pytest.approx(5, abs=0.4)
+    assert 4 < found["percent_low"] < found["percent"] < found["percent_high"] < 6
+
+
+GAP = {"percent": 4.0, "percent_low": 3.0, "percent_high": 4.9}
+WIDE = {"percent": 30.0, "percent_low": 20.0, "percent_high": 40.0}
+AGENTS = {"seeds": 3, "steps": 1000}
+
+
+@pytest.mark.parametrize(
+    ("gap", "trained", "said", "words"),
+    [
+        (GAP, None, "no", "would save at most 4.9 % more"),
+        (GAP | {"percent_high": 5.1}, None, "unknown", "Nobody can save more than 5 %"),
+        (WIDE, None, "unknown", "run it again with --train"),
+        (
+            WIDE,
+            {"percent": -9, "percent_low": -12, "percent_high": -6},
+            "no",
+            "costs 9.0 % more (95 %: +6.0 to +12.0 %)",
+        ),
+        (WIDE, {"percent": 2, "percent_low": -1, "percent_high": 5}, "no", "is not measurably cheaper"),
+        (WIDE, {"percent": 6, "percent_low": 2, "percent_high": 9}, "maybe", "saves 6.0 % on top of this rule"),
+    ],
+)
+def test_whether_to_bother(gap, trained, said, words):
+    verdict, why = recommend.advice(gap, trained and AGENTS | trained)
+    assert verdict == said
+    assert words in why
+    assert why.startswith("Do not bother") == (said == "no")
+
+
+def test_agents_are_judged_against_the_rule_over_seeds(chain, tmp_path, tiny):
+    path = recommend.prepare(chain, None, tmp_path / "out")
+    found = recommend.agents(path, tmp_path / "runs", range(2), 960, np.full(8, 1e-6), "quick")
+    assert found["seeds"] == 2
+    assert found["percent_low"] <= found["percent"] <= found["percent_high"] < 0
+    assert found["cost"] > 0
+    assert 0 <= found["fill rate"] <= 1
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shorten(monkeypatch)
+        path = recommend.prepare(short(folder / "mine"), None, folder / "out")
+        return report.Findings(meirl.make(path), path, "quick", 0)
+
+
+@pytest.fixture
+def found(findings):
+    """A copy, to change."""
+    return copy.copy(findings)
+
+
+def test_findings_agree_with_each_other_and_are_written(found):
+    assert found.best.rule == next(iter(found.levels))
+    assert found.ladder()["above the best, %"].iloc[0] == 0
+    assert found.saving["value"] == pytest.approx(found.theirs.cost.mean() - found.ours.cost.mean())
+    assert found.gap["bound"] <= found.ours.cost[:2].mean()
+    assert found.curve.loc[1.0, "cost"] == pytest.approx(found.ours.cost.mean(), rel=1e-4)
+    assert found.points()["recommended"] == pytest.approx(
+        tuple(found.curve.loc[1.0, ["fill rate", "stock and orders"]])
+    )
+    assert list(found.menu()) == [f"shortage × {factor:g}" for factor in found.curve.index]
+    found.write(found.path.parent)
+    numbers = json.loads((found.path.parent / "report.json").read_text(encoding="utf-8"))
+    assert numbers["rule"] == found.best.rule
+    assert numbers["saving"]["percent"] == pytest.approx(found.saving["percent"])
+    assert numbers["service"]["warehouse"]["fill rate"] is None
+    assert numbers["reinforcement_learning"]["verdict"] in ("no", "unknown")
+    best = meirl.heuristics.read_levels(found.env, "best")
+    assert best.levels == pytest.approx(found.best.levels)
+    assert meirl.heuristics.read_levels(found.env, found.path.parent / "today.yaml").levels == found.today.levels
+
+
+def test_texts_say_what_was_found(found):
+    summary = report.summary(found, made=True)
+    assert f"Use the rule `{found.best.rule}`" in summary
+    assert "**Made data.**" in summary
+    assert "Made data" not in report.summary(found, made=False)
+    assert f"{found.saving['percent']:.1f} %" in summary
+    assert f"{len(found.levels)} rules fit this chain" in report.alternatives(found)
+    assert "You gave no levels" in report.savings(found)
+    assert "is not worth the trouble if at most 5 % is left" in report.left(found)
+    assert "The first 436 were tuned on, the other 292 judged on." in report.grounds(found, None)
+    assert "order-up-to level" in report.rule(found)
+    assert "1, 3 times" in report.service(found)
+
+
+def test_a_simpler_rule_that_costs_hardly_more_is_named(found, monkeypatch):
+    table = pd.DataFrame({"above the best, %": [0.0, 0.4, 9], "levels": [8, 3, 2]}, ["long", "short", "dear"])
+    monkeypatch.setattr(type(found), "ladder", lambda self: table)
+    found.best = found.best.model_copy(update={"levels": dict.fromkeys("abcdefgh", 1.0)})
+    assert "A simpler one would do: `short`, with 3 levels, costs 0.4 % more." in report.alternatives(found)
+
+
+def test_levels_are_given_for_every_location(chain):
+    env = meirl.make(chain)
+    named = {
+        "memory of recent demand": 0.5,
+        "level, warehouse": 700.4,
+        "level, retailer": 60,
+        "level, retailer, sine 1": 3,
+    }
+    table = report.level_table(env, Levels(rule="fair-shares", levels=named))
+    shares = env.demand_shares.tolist()
+    assert table.loc["level, Leeds", "value"] == f"{60 * shares[0]:,.0f}"
+    assert table.loc["level, Hull", "value"] == f"{60 * shares[2]:,.0f}"
+    assert table.loc["level, mean location, sine 1"].tolist() == ["3.00", "units"]
+    assert table.loc["memory of recent demand"].tolist() == ["0.50", ""]
+    assert table.loc["level, warehouse"].tolist() == ["700", "units"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("echelon-s-S", "That of the warehouse is for the whole chain"),
+        ("fair-shares-seasonal", "*Day of the week* says"),
+        ("fair-shares-informed", "*Memory* and *weight* say"),
+    ],
+)
+def test_a_rule_is_explained(found, rule, said):
+    found.best = found.levels[rule]
+    assert said in report.rule(found)
+    found.best = found.levels["constant-order"]
+    assert "order-up-to" not in report.rule(found)
+    found.best = found.levels["base-stock"]
+    assert "whole chain" not in report.rule(found)

@@ -1,0 +1,95 @@
+"""Anybody's policy is scored like ours."""
+
+import numpy as np
+import pytest
+import torch
+
+import meirl
+from meirl import held_out, heuristics, rollout
+from meirl_study import score
+
+
+@pytest.fixture
+def env(name):
+    return meirl.make(name)
+
+
+def constant(env):
+    """A function of arrays that always does the same: of a box the low end, of numbered actions the first."""
+    space = env.action_space
+
+    def order(seen):
+        assert seen.dtype == np.float32
+        assert seen.shape[1] == len(env.legend())
+        return np.repeat(space.low[None], len(seen), 0) if space.shape else np.zeros(len(seen), int)
+
+    return order
+
+
+def test_a_function_of_arrays_gets_two_rows(env):
+    table = score.rows(constant(env), env, "mine", steps=3e6, seed=12, episodes=6, bounded=2)
+    assert list(table.columns) == list(score.COLUMNS)
+    assert table["scenarios"].tolist() == ["test", "seed 12"]
+    never = rollout(env, heuristics.load(env, "never-order"), held_out(env, "test", 6))
+    assert table["cost"][0] == pytest.approx(never["cost"].mean())
+    assert table["fill_rate"][0] == pytest.approx(never["fill_rate"].mean())
+    rule = rollout(env, heuristics.load(env), held_out(env, "test", 6))["cost"].mean()
+    assert table["against_rule"][0] == pytest.approx(100 * (never["cost"].mean() / rule - 1))
+    assert (table["cost_low"] < table["cost"]).all()
+    assert (table["above_bound"] > 0).all()
+    other = rollout(env, heuristics.load(env, "never-order"), env.sample(6, 12))
+    assert table["cost"][1] == pytest.approx(other["cost"].mean())
+
+
+def test_the_rule_itself_is_as_good_as_the_rule():
+    env = meirl.make("divergent-nonstationary")
+    rule, state = heuristics.load(env), {}
+
+    class Agent:
+        def predict(self, seen, deterministic):
+            assert deterministic
+            return state["action"].numpy(), None
+
+    policy = score.as_policy(Agent(), env)
+
+    def both(observation):
+        state["action"] = rule(observation)
+        return policy(observation)
+
+    played = rollout(env, both, held_out(env, "test", 5))
+    assert played.equals(rollout(env, rule, held_out(env, "test", 5)))
+
+
+def test_a_set_that_nobody_knew_is_drawn_afresh():
+    env = meirl.make("meis-stationary", horizon=5)
+    seeds = {score.rows(constant(env), env, "mine", episodes=2, bounded=1)["scenarios"][1] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda seen: np.zeros(3), lambda seen: np.full((len(seen), 4), np.nan), lambda seen: ["many"] * len(seen),
+    lambda seen: np.zeros((len(seen), 4), complex),
+])  # fmt: skip
+def test_what_is_no_action_is_named(wrong):
+    env = meirl.make("divergent-stationary")
+    with pytest.raises(ValueError, match=r"period 0: the policy must return finite numbers of shape \(2, 4\)"):
+        rollout(env, score.as_policy(wrong, env), env.sample(2, 0))
+
+
+def test_a_policy_is_loaded_from_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import numpy as np\ndef order(seen):\n    return np.ones(len(seen))\nnumber = 3\n", "utf-8")
+    assert score.load(f"{path}:order")(np.zeros((2, 1))).tolist() == [1, 1]
+    for target, message in {
+        f"{path}:other": "has no 'other'; it has order", f"{path}:number": "neither a function nor an agent",
+        "order": "must be file.py:name", f"{tmp_path}/none.py:order": "no file",
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            score.load(target)
+
+
+def test_a_reserved_seed_is_refused():
+    env = meirl.make("meis-stationary", horizon=5)
+    with pytest.raises(ValueError, match="seed must be from 0"):
+        score.rows(constant(env), env, "mine", seed=score.FIRST_RESERVED_SEED + 2, episodes=2)
+    assert isinstance(score.as_policy(constant(env), env)(env.observe(env.reset(2), 0)), torch.Tensor)

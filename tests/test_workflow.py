@@ -1,0 +1,31 @@
+"""What the workflow may do: only what its job needs, with actions that nobody can change behind our back."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+PATH = Path(__file__).resolve().parent.parent / ".github" / "workflows" / "book.yml"
+WORKFLOW = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+STEPS = [(name, step) for name, job in WORKFLOW["jobs"].items() for step in job["steps"] if "uses" in step]
+
+
+def test_only_the_deployment_may_write_and_only_pages():
+    assert WORKFLOW["permissions"] == {}
+    for name, job in WORKFLOW["jobs"].items():
+        expected = {"pages": "write", "id-token": "write"} if name == "deploy" else {"contents": "read"}
+        assert job["permissions"] == expected, name
+    assert WORKFLOW["jobs"]["deploy"]["if"] == "github.ref == 'refs/heads/main'"
+
+
+def test_actions_are_pinned_by_commit_and_leave_no_credentials():
+    for _, step in STEPS:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
+    checkouts = [step for _, step in STEPS if step["uses"].startswith("actions/checkout@")]
+    assert len(checkouts) == len(WORKFLOW["jobs"]) - 1
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_a_younger_run_replaces_an_older_one_but_no_deployment():
+    assert "github.ref" in WORKFLOW["concurrency"]["group"]
+    assert WORKFLOW["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
