@@ -112,7 +112,7 @@ def watched() -> dict[str, dict[str, np.ndarray]]:
     """An episode of 30 periods, two nodes, one of which has customers."""
     one = {"on hand": np.ones((30, 2)), "orders": np.eye(30, 2), "backlog": np.ones((30, 1)),
            "cost so far": np.arange(30.0)}  # fmt: skip
-    return {"order nothing": one, "PPO 10×": one}
+    return {"order nothing": one | {"cost so far": 9 * one["cost so far"]}, "PPO 10×": one}
 
 
 @cache
@@ -325,6 +325,7 @@ def test_curves_of_effort_hold_what_each_seed_had_by_then():
 def test_what_nobody_faces_has_no_backlog_to_draw():
     axes = draw("behaviour", *made()["behaviour"]).axes
     assert [len(ax.lines) for ax in axes[::2]] == [2, 2, 1, 1]  # stock, orders; customers; cost
+    assert 29 < axes[-1].get_ylim()[1] < 40  # the second dearest costs 29 in all, the dearest leaves the axis
 
 
 def test_public_functions_say_what_they_draw():

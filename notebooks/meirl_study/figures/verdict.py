@@ -127,6 +127,10 @@ def behaviour(seen: Mapping[str, Mapping[str, np.ndarray]], nodes: Sequence[str]
             if not column:
                 ax.set_ylabel(label)
                 style.money(ax.yaxis, label)
+    second = sorted(record["cost so far"][-1] for record in seen.values())[-2]
+    axes[-1, 0].set_ylim(
+        0, 1.15 * second
+    )  # the dearest, who orders nothing, leaves the axis: the others can be told apart
     for ax in axes[-1]:
         ax.set_xlabel("period")
     style.shared_legend(figure, len(nodes))
