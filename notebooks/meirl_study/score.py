@@ -117,7 +117,7 @@ def rows(
 def _row(policy: Policy, rule: Policy, env: Env, scenario: Scenario, bounded: int) -> dict[str, float]:
     played, opponent = rollout(env, policy, scenario), rollout(env, rule, scenario)["cost"].to_numpy()
     cost, some = played["cost"].to_numpy(), min(bounded, len(played))
-    least = hindsight_bound(env, scenario[:some], jobs=1).mean()  # type: ignore[misc]
+    least = hindsight_bound(env, scenario[:some], jobs=1).mean()  # type: ignore[arg-type]
     return {
         **estimate(cost, "cost"), "cvar95": cvar(cost), **estimate(played["fill_rate"].to_numpy(), "fill_rate"),
         **estimate(100 * (cost - opponent) / opponent.mean(), "against_rule"),
