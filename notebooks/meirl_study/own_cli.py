@@ -1,4 +1,4 @@
-"""The verbs for a chain of one's own, added to ``python -m meirl``: what to order, which of two policies is better."""
+"""The verbs for a chain or a policy of one's own, added to ``python -m meirl``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pandas as pd
 import typer
 
 from meirl import heuristics, rollout
-from meirl.envs import Env, Scenario, make
-from meirl.evaluation import held_out
+from meirl.envs import Env, ObservationSet, Scenario, make
+from meirl.evaluation import TEST_EPISODES, held_out
 from meirl.learn import load_policy
 
 from . import page, recommend
+from . import score as scores
 from .chapter import PROJECT, unit, verdict
 
 EnvName = Annotated[str, typer.Option("--env", help="name of an environment, or a YAML file of your own chain")]
@@ -81,6 +82,31 @@ def compare(
         typer.echo(f"{each['policy']:<40} mean cost {each['cost']:>14,.2f}   fill rate {each['fill_rate']:.1%}")
     low, high = found["percent_low"], found["percent_high"]
     typer.echo(f"{second} {found['verdict']} {first}: {found['percent']:+.2f} % (95 %: {low:+.2f} to {high:+.2f} %)")
+
+
+def score(
+    policy: Annotated[str, typer.Argument(help="file.py:name of a function of arrays, or of an agent with predict()")],
+    env: EnvName,
+    name: Annotated[str | None, typer.Option(help="of the policy, for the table; default: its own")] = None,
+    observation: Annotated[ObservationSet, typer.Option(help="published: what the study's agents saw")] = "full",
+    steps: Annotated[float | None, typer.Option(min=0, help="simulated to make it, if you know")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="of the second set of scenarios; default: drawn")] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="of each set")] = TEST_EPISODES,
+    out: Annotated[Path | None, typer.Option(help="append the rows to this CSV file")] = None,
+) -> None:
+    """Score a policy of your own on the fixed test scenarios, and on others drawn for the occasion.
+
+    It runs your file. A function gets the observations of all episodes, an array (episodes, numbers) whose columns
+    meirl.make(NAME).legend() names, and returns their actions; an agent of Stable-Baselines3 fits as it is.
+
+    Example: python -m meirl score mypolicy.py:order --env divergent-stationary
+    """
+    chain = make(env, observation=observation)
+    table = scores.rows(scores.load(policy), chain, name or policy, steps, seed, episodes)
+    if out is not None:
+        scores.append(out, table)
+    text = table.drop(columns=["environment", "policy"]).T.to_string(header=False, float_format="{:,.2f}".format)
+    typer.echo(f"{name or policy} on {env}\n{text}")
 
 
 def compared(env: str, first: str, second: str, episodes: int | None = None) -> dict[str, Any]:

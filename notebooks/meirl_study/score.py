@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from meirl import files
 from meirl.envs import Env, Observation, Scenario
 from meirl.envs.scenario import FIRST_RESERVED_SEED
 from meirl.evaluation import TEST_EPISODES, cvar, estimate, held_out
@@ -112,6 +113,20 @@ def rows(
         for which, scenario in sets.items()
     ]
     return pd.DataFrame(table, columns=list(COLUMNS))
+
+
+def append(path: Path, table: pd.DataFrame) -> None:
+    """Add rows of scores to a CSV file, or begin one.
+
+    Raises:
+        ValueError: if the file has other columns.
+    """
+    if path.exists():
+        there = pd.read_csv(path)
+        if list(there.columns) != list(COLUMNS):
+            raise ValueError(f"{path} is no file of scores: expected the columns {', '.join(COLUMNS)}")
+        table = pd.concat([there, table], ignore_index=True) if len(there) else table
+    files.write(path, table.to_csv(index=False))
 
 
 def _row(policy: Policy, rule: Policy, env: Env, scenario: Scenario, bounded: int) -> dict[str, float]:

@@ -145,9 +145,14 @@ def test_a_long_value_is_not_repeated_whole():
     refused(error.value)
 
 
-def test_more_episodes_than_memory_holds_are_refused():
-    with pytest.raises(ValueError, match="1,000,000,000 episodes of 365 periods at 2 locations do not fit in memory"):
-        meirl.make("meis-stationary").sample(10**9, 0)
+def test_more_episodes_than_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr("meirl.envs.scenario.MOST_DRAWS", 10_000)
+    env = meirl.make("meis-stationary")
+    assert env.sample(13, 0).episodes == 13
+    with pytest.raises(
+        ValueError, match="14 episodes of 365 periods at 2 locations do not fit in memory: at most 10,000"
+    ):
+        env.sample(14, 0)
 
 
 PRESET = {"steps": 100, "per_environment": {"meis-stationary": {"clip": 0.1}}, "network": {"hidden": [8]}}
@@ -173,10 +178,13 @@ def test_a_hyperparameter_beyond_reason_names_its_limit(key):
         preset("a3c", "tuned", "meis-stationary", **{key: 10**9})
 
 
-def test_more_workers_than_a_few_times_the_cores_are_refused(tmp_path):
-    config = preset("a3c", "tuned", "meis-stationary", workers=999)
-    with pytest.raises(ValueError, match=r"workers: at most \d+ on this machine"):
-        find_learner("a3c").train(meirl.make("meis-stationary"), config, 0, tmp_path / "run", progress=False)
+def test_more_workers_than_a_few_times_the_cores_are_refused(tmp_path, monkeypatch):
+    env, config = meirl.make("meis-stationary", horizon=10), preset("a3c", "tuned", "meis-stationary")
+    for cores, most in ((1, 16), (8, 32)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        more = config.model_copy(update={"workers": most + 1, "steps": 1})
+        with pytest.raises(ValueError, match=f"workers: at most {most} on this machine, .*got {most + 1}"):
+            find_learner("a3c").train(env, more, 0, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,12 +1,13 @@
 """Anybody's policy is scored like ours."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import meirl
 from meirl import held_out, heuristics, rollout
-from meirl_study import score
+from meirl_study import own_cli, score
 
 
 @pytest.fixture
@@ -93,3 +94,19 @@ def test_a_reserved_seed_is_refused():
     with pytest.raises(ValueError, match="seed must be from 0"):
         score.rows(constant(env), env, "mine", seed=score.FIRST_RESERVED_SEED + 2, episodes=2)
     assert isinstance(score.as_policy(constant(env), env)(env.observe(env.reset(2), 0)), torch.Tensor)
+
+
+def test_the_verb_prints_and_keeps_a_row_a_set(tmp_path, capsys):
+    mine, kept = tmp_path / "mine.py", tmp_path / "scores.csv"
+    mine.write_text("import numpy as np\ndef order(seen):\n    return np.zeros(len(seen), int)\n", "utf-8")
+    for _ in range(2):
+        own_cli.score(f"{mine}:order", "meis-stationary", None, "full", 1e6, 5, 3, kept)
+    table = pd.read_csv(kept)
+    assert list(table.columns) == list(score.COLUMNS)
+    assert table["scenarios"].tolist() == ["test", "seed 5"] * 2
+    assert table[:2].equals(table[2:].reset_index(drop=True))
+    assert "mine.py:order on meis-stationary" in capsys.readouterr().out
+    kept.write_text("a,b\n1,2\n", "utf-8")
+    with pytest.raises(ValueError, match=r"scores.csv is no file of scores"):
+        score.append(kept, table)
+    assert kept.read_text("utf-8") == "a,b\n1,2\n"
