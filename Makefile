@@ -5,7 +5,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book html pdf pairs test lint unit clean
+.PHONY: help book html pdf pairs test lint unit mutants clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
 test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
 	$(PY) -m meirl book --profile quick
 	$(PY) -m pytest -rs --nbval --nbval-current-env tests meirl notebooks
+
+mutants: $(VENV)/installed  ## break the code in a hundred ways, one at a time: does a test notice? (weekly in CI)
+	$(PY) tests/mutants/run.py
 
 clean:  ## delete what was built (not the environment, not the runs)
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,8 @@ from hypothesis import settings
 
 import meirl
 
+collect_ignore = ["mutants"]  # a tool: `make mutants`
+
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=25)
 settings.load_profile("repeatable")
 

@@ -24,9 +24,10 @@ def small(**changes):
     return meirl.make("divergent-nonstationary", **{**SMALL, **changes})
 
 
-def test_candidates_are_scored_as_each_alone_would_be(monkeypatch):
+@pytest.mark.parametrize("warm_up", [0, 12])
+def test_candidates_are_scored_as_each_alone_would_be(warm_up, monkeypatch):
     monkeypatch.setattr(tuning, "ROWS", 12)  # the last batch is smaller than the others
-    env, rule = small(), RULES["base-stock"]
+    env, rule = small(warm_up=warm_up), RULES["base-stock"]
     scenario = env.sample(5, seed=3)
     candidates = np.array([[100.0, 50.0], [200.0, 80.0], [300.0, 120.0], [50.0, 10.0], [0.0, 0.0]])
     alone = [meirl.rollout(env, rule.policy(env, levels), scenario)["cost"].mean() for levels in candidates]

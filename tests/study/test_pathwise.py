@@ -97,6 +97,18 @@ def test_imitated_samples_are_what_was_seen_and_what_the_rule_does_there(name):
     assert torch.equal(actions, torch.cat([action for _, action in seen]))
 
 
+def test_the_rule_and_the_network_play_in_turn(monkeypatch):
+    env, players, ask = make("meis-stationary"), [], pathwise.play_and_ask
+
+    def watched(env, player, teacher, scenario):
+        players.append(player)
+        return ask(env, player, teacher, scenario)
+
+    monkeypatch.setattr(pathwise, "play_and_ask", watched)
+    run = train(env, SMALL.model_copy(update={"imitation": 4}), 0, progress=False)
+    assert [player is run.network for player in players] == [False, True, False, True]
+
+
 def test_without_a_gradient_and_a_rule_there_is_nothing_to_learn_from():
     with pytest.raises(ValueError, match="meis-stationary: actions are discrete, there is no gradient to follow"):
         train(make("meis-stationary"), SMALL.model_copy(update={"imitation": 0}), 0, progress=False)

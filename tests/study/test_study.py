@@ -260,6 +260,17 @@ def test_a_damaged_table_is_made_again(damage, todo, tmp_path):
     pd.testing.assert_frame_equal(play([tiny(todo)], tmp_path, jobs=1), table, check_exact=True)
 
 
+def test_a_policy_that_is_younger_than_its_results_is_played_again(todo, tmp_path):
+    task = tiny(todo)
+    table, folder = play([task], tmp_path, jobs=1), task.folder(tmp_path)
+    kept = pd.read_csv(folder / "test.csv")
+    kept.assign(cost=-1.0).to_csv(folder / "test.csv", index=False)
+    assert (play([task], tmp_path, jobs=1)["cost"] == -1).all(), "results that are younger are only read"
+    younger = (folder / "test.csv").stat().st_mtime + 10
+    os.utime(folder / "policy.pt", (younger, younger))
+    pd.testing.assert_frame_equal(play([task], tmp_path, jobs=1), table, check_exact=True)
+
+
 ENDLESS = {**SHORT, "steps": 10**9, "evaluations": 10**9}
 PARENT = f"""
 import sys
