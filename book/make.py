@@ -36,7 +36,7 @@ from meirl_study.processes import attended
 Profile = Literal["quick", "full"]
 PROFILES = ("quick", "full")
 FIRST_PAGE = "00-abstract"
-EVIDENCE_BEGINS = "<!-- evidence: the table of the book's first page, compared by a test -->"
+EVIDENCE_BEGINS = "<!-- evidence: the answer of the book's first page, compared by a test -->"
 EVIDENCE_ENDS = "<!-- end of evidence -->"
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 
@@ -124,16 +124,24 @@ def evidence(root: Path) -> tuple[str, bytes, str]:
     return table, b64decode(figure), runs
 
 
+def answer(root: Path) -> str:
+    """The answer in three rows (Markdown) of the published first page: the output of its cell with the tag ``answer``."""
+    page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
+    (cell,) = (cell for cell in page.cells if "answer" in cell.metadata.get("tags", ()))
+    (shown,) = (output.data["text/markdown"] for output in cell.outputs if "data" in output)
+    return shown
+
+
 def copy_evidence(root: Path) -> None:
-    """Give README the table and the figure of the first page, and readers its results, so that all are of one run."""
-    table, figure, runs = evidence(root)
+    """Give README the answer and the figure of the first page, and readers its results, so that all are of one run."""
+    _, figure, runs = evidence(root)
     files.write(root / "book" / "_static" / "evidence.png", figure)
     files.write(root / "book" / "_static" / "results.csv", runs)
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, rest = text.split(EVIDENCE_BEGINS, 1)
     after = rest.split(EVIDENCE_ENDS, 1)[1]
-    files.write(readme, f"{before}{EVIDENCE_BEGINS}\n\n{table}\n\n{EVIDENCE_ENDS}{after}")
+    files.write(readme, f"{before}{EVIDENCE_BEGINS}\n\n{answer(root)}\n\n{EVIDENCE_ENDS}{after}")
 
 
 def stage(root: Path) -> Path:

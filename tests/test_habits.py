@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -80,6 +81,17 @@ def test_the_citation_has_the_title_of_the_book_and_the_published_study():
     urls = [reference["repository-code"] for reference in CITATION["references"]]
     bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     assert urls == re.findall(r"@misc{published,.*?\\url{([^}]+)}", bibliography, re.DOTALL)
+
+
+def test_readme_and_citation_have_the_address_of_the_repository():
+    """It stands in ``pyproject.toml``; without one there, nobody else may name one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository")
+    assert CITATION.get("repository-code") == address
+    theirs = {reference["repository-code"] for reference in CITATION["references"]}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"https://github\.com/[\w.-]+/[\w.-]*\w", readme)) - theirs
+    assert named == ({address} if address else set())
 
 
 def test_the_checks_before_a_commit_use_the_versions_of_the_constraints():

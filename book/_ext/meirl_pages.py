@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -127,12 +128,41 @@ def without_thebe(_app: Sphinx, _page: str, _template: str, context: dict[str, A
     context["script_files"] = [s for s in scripts if "thebe" not in f"{s.filename} {s.attributes}".lower()]
 
 
+def repository(root: Path) -> str:
+    """The project on GitHub, ``owner/name``; empty if it has no address.
+
+    The address stands in one place, ``Repository`` of ``[project.urls]`` in ``pyproject.toml``. A fork that builds the
+    book on GitHub Actions has another one, which Actions knows.
+
+    Args:
+        root: the project's folder.
+
+    Raises:
+        ValueError: if the address is not one on GitHub.
+    """
+    if told := os.environ.get("GITHUB_REPOSITORY"):
+        return told
+    file = root / "pyproject.toml"
+    stated = tomllib.loads(file.read_text(encoding="utf-8"))["project"].get("urls", {}) if file.exists() else {}
+    if not (address := stated.get("Repository")):
+        return ""
+    if not (found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address)):
+        raise ValueError(f"{file}: project.urls.Repository must be https://github.com/OWNER/NAME, got {address!r}")
+    return found[1]
+
+
 def launch(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
-    """Add a menu that opens the chapter's notebook, at profile quick; only GitHub Actions knows the repository."""
-    if repository := os.environ.get("GITHUB_REPOSITORY"):
+    """Add a link to the repository, and to a chapter a menu that opens its notebook, at profile quick."""
+    if home := repository(Path.cwd()):
+        context["header_buttons"].append(
+            {
+                "type": "link", "text": "Repository", "tooltip": "Source code and issues", "icon": "fab fa-github",
+                "url": f"https://github.com/{home}", "label": "repository-button",
+            }
+        )  # fmt: skip
         notebooks = {f"book/{p.name}": p.notebook.stem for p in pages(Path.cwd())}
         if page in notebooks:
-            context["header_buttons"].append(launch_buttons(repository, f"notebooks/{notebooks[page]}.ipynb"))
+            context["header_buttons"].append(launch_buttons(home, f"notebooks/{notebooks[page]}.ipynb"))
 
 
 def launch_buttons(repository: str, path: str) -> dict[str, Any]:
@@ -152,9 +182,9 @@ def launch_buttons(repository: str, path: str) -> dict[str, Any]:
 
 
 def published_at(_app: Sphinx, config: Config) -> None:
-    """Tell `sphinxext.opengraph` where GitHub Pages puts the book; only GitHub Actions knows the repository."""
-    if (repository := os.environ.get("GITHUB_REPOSITORY")) and not config.ogp_site_url:
-        owner, name = repository.split("/")
+    """Tell `sphinxext.opengraph` where GitHub Pages puts the book."""
+    if (home := repository(Path.cwd())) and not config.ogp_site_url:
+        owner, name = home.split("/")
         config.ogp_site_url = f"https://{owner.lower()}.github.io/{name}/"
 
 

@@ -15,10 +15,11 @@ from ..rollout import Policy
 from . import a3c, ppo
 from .run import OtherRunError, Run, load_checkpoint, run_folder
 
-__all__ = ["ALGORITHMS", "PRESETS", "OtherRunError", "Run", "find_learner", "load_checkpoint", "load_policy", "preset",
-           "run_folder"]  # fmt: skip
+__all__ = ["ALGORITHMS", "PRESETS", "OtherRunError", "Run", "find_learner", "load", "load_checkpoint", "load_policy",
+           "preset", "run_folder"]  # fmt: skip
 
 ALGORITHMS = {"ppo": ppo, "a3c": a3c}
+AGENTS = Path(__file__).parent / "agents"  # a folder each: policy.pt, and card.yaml, which says what it is
 PRESETS = ("tuned", "long", "published", "as-published")
 VARIANTS = {"long": "tuned", "as-published": "published"}  # presets that are a section of another's file
 
@@ -95,3 +96,21 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit {env.name}: {first_line(error)}") from error
     return network.to(env.device).eval(), env
+
+
+def load(algo: str, env: str, **changes: Any) -> tuple[Policy, Env]:
+    """Load a trained agent that comes with meirl, and its environment; its ``card.yaml`` in `AGENTS` says what it is.
+
+    Args:
+        algo: ``ppo`` or ``a3c``.
+        env: name of the environment.
+        **changes: as in `load_policy`.
+
+    Raises:
+        ValueError: if there is no such agent.
+    """
+    folder = AGENTS / f"{env}-{algo}"
+    if not (folder / "policy.pt").exists():
+        there = sorted(path.parent.name for path in AGENTS.glob("*/policy.pt"))
+        raise ValueError(f"no agent {algo!r} for {env!r} comes with meirl: there are {', '.join(there) or 'none'}")
+    return load_policy(folder, env, **changes)

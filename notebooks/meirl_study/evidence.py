@@ -122,6 +122,27 @@ def budgets(chapter: Chapter, preset: str) -> str:
     return f"{low} million" if low == high else f"{low} to {high} million"
 
 
+ANSWER = (("ppo", "textbook rule"), ("ppo", "designed rule"), ("a3c", "designed rule"))
+"""Rows of `answer`: learner and opponent."""
+
+
+def answer(chapter: Chapter, compared: Mapping[str, pd.DataFrame]) -> str:
+    """The answer in three rows with budgets, for the first page and the README: a Markdown table.
+
+    Args:
+        chapter: names the budgets.
+        compared: by opponent, a table of `meirl_study.comparison.against`.
+    """
+    said = verdicts(compared)
+    columns = {"1x": budgets(chapter, "tuned"), "10x": budgets(chapter, "long")}
+    heading = ["", *(f"trained for {steps} simulated steps" for steps in columns.values())]
+    lines = [heading, ["---"] * len(heading)]
+    for learner, opponent in ANSWER:
+        cells = (said[f"{learner}-{budget}-{opponent.split()[0]}"] for budget in columns)
+        lines.append([f"{learner.upper()} against the best {opponent}, tuned", *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
     """The claims of the first page for `ledger`, with their numbers.
 

@@ -100,12 +100,29 @@ def test_published_page_comes_from_the_committed_notebook(page):
     assert "profile `full`" in published.cells[-1].source
 
 
-def test_the_readme_has_the_table_and_the_figure_of_the_first_page():
-    table, figure, _ = book.evidence(ROOT)
+def test_the_readme_has_the_answer_and_the_figure_of_the_first_page():
+    _, figure, _ = book.evidence(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{book.EVIDENCE_BEGINS}\n\n{table}\n\n{book.EVIDENCE_ENDS}" in readme
+    assert f"{book.EVIDENCE_BEGINS}\n\n{book.answer(ROOT)}\n\n{book.EVIDENCE_ENDS}" in readme
     assert "](book/_static/evidence.png)" in readme
     assert (ROOT / "book" / "_static" / "evidence.png").read_bytes() == figure
+
+
+def test_publishing_gives_the_readme_the_answer_of_the_page(tmp_path):
+    (tmp_path / "book" / "_static").mkdir(parents=True)
+    shown = {"evidence": [("text/markdown", "| all |"), ("image/png", "cG5n"), ("text/csv", "a,b")]}
+    shown["answer"] = [("text/markdown", "| three rows |")]
+    cells = [
+        nbformat.v4.new_code_cell("", metadata={"tags": [tag]}, outputs=[nbformat.v4.new_output("display_data", data)])
+        for tag, outputs in shown.items()
+        for data in ({kind: content} for kind, content in outputs)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "book" / f"{book.FIRST_PAGE}.ipynb")
+    before, after = f"Before\n\n{book.EVIDENCE_BEGINS}\n", f"{book.EVIDENCE_ENDS}\nAfter\n"
+    (tmp_path / "README.md").write_text(f"{before}old\n{after}", encoding="utf-8")
+    book.copy_evidence(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == f"{before}\n| three rows |\n\n{after}"
+    assert (tmp_path / "book" / "_static" / "evidence.png").read_bytes() == b"png"
 
 
 def test_the_published_results_are_those_of_the_table_on_the_first_page():

@@ -52,13 +52,42 @@ def test_the_address_of_the_book_has_the_preview_of_its_first_page_and_sends_on(
     [("Owner/book", "", "https://owner.github.io/book/"), ("o/b", "https://own.example/", "https://own.example/"),
      (None, "", "")],
 )  # fmt: skip
-def test_github_tells_where_the_book_is(repository, before, after, monkeypatch):
+def test_the_address_of_the_repository_says_where_the_book_is(repository, before, after, monkeypatch, tmp_path):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    if repository:
-        monkeypatch.setenv("GITHUB_REPOSITORY", repository)
+    monkeypatch.chdir(tmp_path)
+    urls = f'[project.urls]\nRepository = "https://github.com/{repository}"\n' if repository else "[project]\n"
+    (tmp_path / "pyproject.toml").write_text(urls, encoding="utf-8")
     config = SimpleNamespace(ogp_site_url=before)
     EXTENSION["published_at"](None, config)
     assert config.ogp_site_url == after
+
+
+def test_a_fork_on_github_has_its_own_address_and_no_project_has_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    assert EXTENSION["repository"](tmp_path) == ""
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.urls]\nRepository = "https://github.com/o/b"\n', encoding="utf-8"
+    )
+    assert EXTENSION["repository"](tmp_path) == "o/b"
+    monkeypatch.setenv("GITHUB_REPOSITORY", "fork/b")
+    assert EXTENSION["repository"](tmp_path) == "fork/b"
+
+
+def test_an_address_that_is_none_is_refused(monkeypatch, tmp_path):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "gh:o/b"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"pyproject\.toml: project\.urls\.Repository must be .*, got 'gh:o/b'"):
+        EXTENSION["repository"](tmp_path)
+
+
+def test_every_page_links_to_the_repository_and_a_chapter_to_its_notebook(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/b")
+    monkeypatch.chdir(ROOT)
+    for page, count in {"book/glossary": 1, "book/03-heuristics": 2}.items():
+        context = {"header_buttons": []}
+        EXTENSION["launch"](None, page, "", context, None)
+        assert len(context["header_buttons"]) == count
+        assert context["header_buttons"][0]["url"] == "https://github.com/o/b"
 
 
 def test_the_front_door_takes_over_title_and_tags_only(tmp_path):

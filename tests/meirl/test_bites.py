@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 import meirl
+from meirl.envs import Env
+from meirl.envs.scenario import FIRST_RESERVED_SEED
 from meirl.learn import a3c, ppo
+from meirl.learn.config import MOST_SEED, MOST_WORKERS
 from meirl.learn.experience import Collector
 from meirl.learn.networks import ActorCritic, seeded
 
@@ -19,6 +22,23 @@ def played(config) -> tuple[ActorCritic, object]:
     """A network, and a segment that it has played."""
     network = seeded(ActorCritic, ENV, config, 0)
     return network, Collector(ENV, config, network, seed=1).collect(10)
+
+
+def test_every_seed_worker_and_round_has_scenarios_of_its_own_and_none_is_held_out(monkeypatch):
+    config, drawn, sample = ppo.Config(**SMALL, copies=2), [], Env.sample
+
+    def watched(env, episodes, seed, first=0):
+        drawn.extend((seed, episode) for episode in range(first, first + episodes))
+        return sample(env, episodes, seed, first)
+
+    monkeypatch.setattr(Env, "sample", watched)
+    network = seeded(ActorCritic, ENV, config, 0)
+    for seed in (0, 1, MOST_SEED):
+        for worker in (0, 1, MOST_WORKERS - 1):
+            collector = Collector(ENV, config, network, seed, worker=worker)
+            collector.start()
+    assert len(set(drawn)) == len(drawn) == 3 * 3 * 2 * 2, "two rounds of 4 environments, in pairs"
+    assert max(seed for seed, _ in drawn) < FIRST_RESERVED_SEED
 
 
 def test_ppo_cuts_its_gradient_to_a_norm():

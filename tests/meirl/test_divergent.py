@@ -75,6 +75,14 @@ def test_receipts_come_before_shipping_and_the_warehouses_own_demand_after_it():
     assert costs.total == 0
 
 
+@pytest.mark.parametrize(("direct", "left"), [(4, 2), (9, 0)])
+def test_the_warehouses_own_customers_take_what_is_left_and_do_not_wait(direct, left):
+    env = chain(retailers=1)
+    state, costs, _ = env.step(start(env, on_hand=[8, 0], outstanding=[0, 2]), tensor([0, 0]), nature([0], direct))
+    assert state.on_hand[0].tolist() == [left, 0]
+    assert costs.total == left, "holding costs 1 a unit, customers who find nothing cost nothing"
+
+
 @pytest.mark.parametrize(
     ("largest_first", "waiting", "shipped"),
     [

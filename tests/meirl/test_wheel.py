@@ -13,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-ALLOWED = {"torch", "numpy", "pandas", "scipy", "pydantic", "pyyaml", "gymnasium", "tqdm", "typer"}
+ALLOWED = {"torch", "numpy", "pandas", "scipy", "pydantic", "pyyaml", "gymnasium", "tqdm", "typer",
+           "filelock"}  # fmt: skip
 STEP = """
 import gymnasium, meirl
 env = gymnasium.make("meirl/meis-stationary-v0")
@@ -22,7 +23,7 @@ print(env.step(0)[1], meirl.__file__)
 """
 
 
-def test_the_library_needs_nine_packages_and_nothing_else():
+def test_the_library_needs_ten_packages_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {Requirement(line).name for line in project["dependencies"]} == ALLOWED
 

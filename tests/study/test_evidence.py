@@ -66,6 +66,25 @@ def test_verdicts_count_environments():
     assert found["ppo-10x-designed"] == "is cheaper on 4 of 4"
 
 
+def test_the_answer_has_three_rows_and_names_both_budgets():
+    """PPO against either rule and A3C against the designed one; columns are the budgets of the study."""
+    full = Chapter("full", 0, torch.device("cpu"))
+    agents = ["A3C 1×", "A3C 10×", "PPO 1×", "PPO 10×"]
+    index = pd.MultiIndex.from_product([NAMES, agents])
+    tables = {
+        "textbook rule": pd.DataFrame({"verdict": "cheaper"}, index),
+        "designed rule": pd.DataFrame({"verdict": ["undecided", "dearer", "cheaper", "dearer"] * 4}, index),
+    }
+    heading, _, *rows = evidence.answer(full, tables).splitlines()
+    assert evidence.budgets(full, "tuned") in heading.split("|")[2]
+    assert evidence.budgets(full, "long") in heading.split("|")[3]
+    assert rows == [
+        "| PPO against the best textbook rule, tuned | is cheaper on 4 of 4 | is cheaper on 4 of 4 |",
+        "| PPO against the best designed rule, tuned | is cheaper on 4 of 4 | is dearer on 4 of 4 |",
+        "| A3C against the best designed rule, tuned | cannot be told apart on 4 of 4 | is dearer on 4 of 4 |",
+    ]
+
+
 def test_the_ledger_has_number_place_command_and_refutation(table):
     saving = {"textbook rule": evidence.savings(table, "textbook rule")}
     claims = evidence.claims({"designed rule": compared(["cheaper"] * 8)}, saving)
