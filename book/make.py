@@ -125,7 +125,7 @@ def evidence(root: Path) -> tuple[str, bytes, str]:
 
 
 def answer(root: Path) -> str:
-    """The answer in three rows (Markdown) of the published first page: the output of its cell with the tag ``answer``."""
+    """The answer in three rows (Markdown) of the published first page, the output of its cell tagged ``answer``."""
     page = nbformat.read(root / "book" / f"{FIRST_PAGE}.ipynb", as_version=4)
     (cell,) = (cell for cell in page.cells if "answer" in cell.metadata.get("tags", ()))
     (shown,) = (output.data["text/markdown"] for output in cell.outputs if "data" in output)

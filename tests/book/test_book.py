@@ -11,6 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from pybtex.database import parse_file
 
 from meirl.__main__ import main
 from meirl_book import make as book
@@ -21,6 +22,7 @@ from meirl_study.evidence import ROWS
 ROOT = Path(__file__).resolve().parents[2]
 sources = runpy.run_path(str(ROOT / "notebooks" / "check_pairs.py"))["sources"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+EXERCISED = [p for p in NOTEBOOKS if re.match(r"(0[1-5]|10)-|07-eval|08-threats|09-what", p.stem)]
 PAGES = book.pages(ROOT)
 NOTEBOOK = """\
 ---
@@ -154,6 +156,45 @@ def test_every_source_of_the_bibliography_is_cited_and_every_citation_has_one():
         key.strip() for text in texts for keys in re.findall(r"{cite[\w:]*}`([^`]+)`", text) for key in keys.split(",")
     }
     assert cited == keys
+
+
+UNLINKED = {"scarf1960optimality", "eppen1981"}  # chapters of old collections: no DOI, and nobody keeps a page of them
+
+
+def test_every_source_says_where_it_is_and_what_it_found():
+    """By DOI, or by address where it has none."""
+    sources = parse_file(str(ROOT / "book" / "references.bib")).entries
+    assert {key for key, entry in sources.items() if not {"doi", "url", "howpublished"} & set(entry.fields)} == UNLINKED
+    assert all(len(entry.fields.get("note", "")) > 20 for entry in sources.values())
+    titles = [entry.fields["title"].lower() for entry in sources.values()]
+    again = {title for title in titles if titles.count(title) > 1}
+    assert again == {"multi-echelon inventory optimization using deep reinforcement learning"}  # two works of one title
+
+
+def test_the_glossary_is_in_order_and_has_no_term_twice():
+    text = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").split("```{glossary}\n")[1].split("```")[0]
+    terms = [re.findall(r"^\S.*$", entry, re.MULTILINE) for entry in text.strip().split("\n\n")]
+    named = [term for entry in terms for term in entry]
+    assert len(named) == len(set(named)) > 120
+    firsts = [entry[0].lower().lstrip("(") for entry in terms]
+    assert firsts == sorted(firsts)
+
+
+@pytest.mark.parametrize("path", EXERCISED, ids=lambda p: p.stem)
+def test_a_chapter_has_exercises_with_folded_answers_that_run(path):
+    """Two or three questions at the end, each followed by one short cell that is folded and asserts its answer."""
+    cells = jupytext.read(path).cells
+    start = next(i for i, cell in enumerate(cells) if re.search("^## Exercises$", cell.source, re.MULTILINE))
+    questions, answers = cells[start::2], cells[start + 1 :: 2]
+    assert len(questions) == len(answers) in (2, 3)
+    for number, (question, answer) in enumerate(zip(questions, answers, strict=True), 1):
+        assert re.search(rf"^\*\*{number}\. .+[.?]\*\* ", question.source, re.MULTILINE)
+        assert "?" in question.source or "Bound" in question.source
+        assert answer.cell_type == "code"
+        assert "hide-cell" in answer.metadata["tags"]
+        assert answer.metadata["mystnb"]["code_prompt_show"] == "Show the answer"
+        assert len(answer.source.splitlines()) <= 25
+        assert "assert " in answer.source
 
 
 def test_quick_and_full_never_touch_each_other(project, monkeypatch):

@@ -9,7 +9,7 @@ from torch import nn
 import meirl
 from meirl.envs import Env
 from meirl.envs.scenario import FIRST_RESERVED_SEED
-from meirl.learn import a3c, ppo
+from meirl.learn import Run, a3c, ppo
 from meirl.learn.config import MOST_SEED, MOST_WORKERS
 from meirl.learn.experience import Collector
 from meirl.learn.networks import ActorCritic, seeded
@@ -69,6 +69,24 @@ def test_ppo_lowers_its_rate_and_its_entropy_weight_linearly(monkeypatch):
     monkeypatch.setattr(ppo, "update", watched)
     ppo.train(ENV, config, seed=0, progress=False)
     assert seen == [pytest.approx((share * 1e-3, share * 0.1)) for share in (1, 0.75, 0.5, 0.25)]
+
+
+def test_a_resumed_ppo_goes_on_with_its_next_round_and_its_optimiser(tmp_path, monkeypatch):
+    config = ppo.Config(**{**SMALL, "evaluations": 3}, steps=3 * 40, learning_rate=1e-2)
+    straight, save = ppo.train(ENV, config, seed=0, progress=False), Run.save
+
+    def stopped(run, optimiser):
+        save(run, optimiser)
+        if run.steps == 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ppo.train(ENV, config, seed=0, out=tmp_path / "run", progress=False)
+    resumed = ppo.train(ENV, config, seed=0, out=tmp_path / "run", resume=True, progress=False)
+    for first, second in zip(straight.history, resumed.history, strict=True):
+        keys = [key for key in first if key != "seconds"]
+        assert [first[key] for key in keys] == [second[key] for key in keys]
 
 
 class Watched(a3c.SharedLearner):

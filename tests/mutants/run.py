@@ -69,11 +69,11 @@ def copied(tree: Path) -> Path:
 def python(tree: Path, *arguments: str) -> tuple[int | None, str]:
     """Run Python where the copy comes before the installed package: exit code, None beyond `LIMIT`, and output."""
     path = os.pathsep.join([str(tree), str(tree / "notebooks"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # No bytecode: a file that is broken and mended within a second would look unchanged.
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    run = [sys.executable, *arguments]
+    # No bytecode: a file that is broken and mended within a second would look unchanged. Plugins cost a second.
+    alone = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run, env = [sys.executable, *arguments], os.environ | alone
     try:
-        done = subprocess.run(run, cwd=tree, env=environment, capture_output=True, timeout=LIMIT, encoding="utf-8")
+        done = subprocess.run(run, cwd=tree, env=env, capture_output=True, timeout=LIMIT, encoding="utf-8")
     except subprocess.TimeoutExpired:
         return None, ""
     return done.returncode, done.stdout + done.stderr

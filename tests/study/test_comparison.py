@@ -33,6 +33,13 @@ def test_a_learner_against_a_rule_in_percent_of_its_cost(cells):
     np.testing.assert_allclose(found["p_holm"].min(), 8 * found["p"].min(), rtol=1e-9)  # corrected for all rows
 
 
+def test_what_would_pass_as_the_only_test_is_undecided_among_eight(cells):
+    cells["unclear", "PPO 1×"] = cells["unclear", "PPO 1×"] - 3.5
+    row = comparison.against(cells, "designed rule", 200).loc[("unclear", "PPO 1×")]
+    assert row["p"] < comparison.LEVEL < row["p_holm"]
+    assert row["verdict"] == "undecided"
+
+
 def test_the_other_opponent_is_dearer_to_beat(cells):
     found = comparison.against(cells, "textbook rule", 200)
     np.testing.assert_allclose(found["value"].head(4), [-75, -25, -87.5, -62.5], atol=1e-9)
