@@ -122,6 +122,17 @@ def test_bound_is_the_optimum_where_nothing_is_relaxed():
     np.testing.assert_allclose(bounds.hindsight_bound(env, scenario, jobs=1), held)
 
 
+def test_bound_is_the_cost_of_a_divergent_chain_in_which_nothing_can_move():
+    """3 units stay at the warehouse, and the retailer owes 1 more in each of 3 periods."""
+    changes = {**TINY, "horizon": 3, "initial_stock": {"warehouse": 3, "retailer": 0}, "max_backorder": 1e6}
+    env = meirl.make("divergent-stationary", dtype=torch.float64, **changes)
+    scenario = env.sample(1, 0)
+    nothing = {field: torch.zeros(1, 3) for field in ("direct_demand", "supplier_capacity", "outbound_capacity")}
+    scenario = scenario._replace(demand=torch.ones_like(scenario.demand), **nothing)
+    cost = 3 * 3 * float(env.holding_cost[0]) + (1 + 2 + 3) * float(env.shortage_cost.sum())
+    assert bounds.hindsight_bound(env, scenario, jobs=1)[0] == pytest.approx(cost, rel=1e-4)
+
+
 def test_bound_is_the_optimum_of_a_chain_that_can_meet_demand_exactly():
     """Demand 1 a period, 3 units at the retailer: later ones can be ordered to arrive when they are needed."""
     changes = {**TINY, "initial_stock": {"warehouse": 0, "retailer": 3}, "max_backorder": 50}
