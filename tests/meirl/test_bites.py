@@ -1,4 +1,4 @@
-"""What the learners do between a formula and a run: each of these was once broken without any other test failing."""
+"""What the learners do between a formula and a run: signs, flags and limits that no other test looks at alone."""
 
 from types import SimpleNamespace
 
