@@ -86,3 +86,29 @@ def by_node(chapter: Chapter, env: Env) -> pd.DataFrame:
                 "on hand": record["on_hand"][:, :, i].mean(), "orders": own.mean(), "swing": own.std(axis=1).mean(),
             } | shop  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def contrast(overall: pd.DataFrame, nodes: pd.DataFrame, **policies: str) -> dict[str, float]:
+    """What tells policies apart, as facts for a sentence.
+
+    Args:
+        overall: of `summary`.
+        nodes: of `by_node`.
+        **policies: names of policies in both, by the word that begins the keys.
+
+    Returns:
+        By ``word-fact``: ``cost``; ``hand``, ``upstream`` and ``shelves`` (units in stock: in all, at the first node,
+        at those that face customers); ``backlog`` (units); ``fill``, ``first`` and ``last`` (percent of demand that is
+        filled: in all, by the node that fills most, by the one that fills least).
+    """
+    facts = {}
+    for word, policy in policies.items():
+        shops, upstream = nodes.loc[policy].iloc[1:], nodes.loc[policy].iloc[0]
+        own = {
+            "cost": overall.loc[policy, "cost"], "hand": overall.loc[policy, "on hand"],
+            "upstream": upstream["on hand"], "shelves": shops["on hand"].sum(),
+            "backlog": overall.loc[policy, "backlog"], "fill": 100 * overall.loc[policy, "fill rate"],
+            "first": 100 * shops["fill rate"].max(), "last": 100 * shops["fill rate"].min(),
+        }  # fmt: skip
+        facts |= {f"{word}-{fact}": float(value) for fact, value in own.items()}
+    return facts

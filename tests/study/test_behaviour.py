@@ -47,3 +47,14 @@ def test_the_summary_has_a_row_a_policy(seen):
     assert list(table.index) == ["rule", "nothing"]
     assert table.loc["nothing", "cost"] > 0
     assert table.loc["rule", "on hand"] > table.loc["nothing", "on hand"]
+
+
+def test_facts_that_tell_policies_apart_agree_with_the_tables(seen):
+    chapter, env = seen
+    overall, nodes = behaviour.summary(chapter, env), behaviour.by_node(chapter, env)
+    facts = behaviour.contrast(overall, nodes, one="rule", two="nothing")
+    assert len(facts) == 16
+    assert facts["one-cost"] == overall.loc["rule", "cost"]
+    assert facts["two-hand"] == overall.loc["nothing", "on hand"]
+    assert facts["one-upstream"] + facts["one-shelves"] == pytest.approx(nodes.loc["rule", "on hand"].sum())
+    assert 100 >= facts["one-first"] >= facts["one-last"] > facts["two-last"] >= 0
