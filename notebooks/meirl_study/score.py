@@ -31,6 +31,15 @@ COLUMNS = ("environment", "policy", "observation", "steps", "scenarios", "episod
            "against_rule_high", "above_bound")  # fmt: skip
 """Of a row of scores; `rows` says what they mean."""
 
+TABLE = Path(__file__).with_name("scores.csv")
+"""The book's table: rows of everybody who sent one."""
+SHOWN = ["scenarios", "episodes", "steps", "cost", "cvar95", "fill_rate", "against_rule", "above_bound"]
+"""Columns that a page shows."""
+FORMATS = {
+    "episodes": ",.0f", "steps": ",.0f", "cost": ",.1f", "cvar95": ",.1f", "fill_rate": ".1%", "against_rule": "+.1f",
+    "above_bound": "+.1f",
+}  # fmt: skip
+
 
 def load(target: str) -> Any:
     """Load ``file.py:name``: the function or agent of that name, once the file has run.
