@@ -103,12 +103,11 @@ def contrast(overall: pd.DataFrame, nodes: pd.DataFrame, **policies: str) -> dic
     """
     facts = {}
     for word, policy in policies.items():
-        shops, upstream = nodes.loc[policy].iloc[1:], nodes.loc[policy].iloc[0]
+        whole, (upstream, *shelves) = overall.loc[policy], nodes.loc[policy, "on hand"]
+        filled = 100 * nodes.loc[policy, "fill rate"].iloc[1:]
         own = {
-            "cost": overall.loc[policy, "cost"], "hand": overall.loc[policy, "on hand"],
-            "upstream": upstream["on hand"], "shelves": shops["on hand"].sum(),
-            "backlog": overall.loc[policy, "backlog"], "fill": 100 * overall.loc[policy, "fill rate"],
-            "first": 100 * shops["fill rate"].max(), "last": 100 * shops["fill rate"].min(),
+            "cost": whole["cost"], "hand": whole["on hand"], "upstream": upstream, "shelves": sum(shelves),
+            "backlog": whole["backlog"], "fill": 100 * whole["fill rate"], "first": filled.max(), "last": filled.min(),
         }  # fmt: skip
         facts |= {f"{word}-{fact}": float(value) for fact, value in own.items()}
     return facts
