@@ -101,10 +101,11 @@ def contrast(overall: pd.DataFrame, nodes: pd.DataFrame, **policies: str) -> dic
         at those that face customers); ``backlog`` (units); ``fill``, ``first`` and ``last`` (percent of demand that is
         filled: in all, by the node that fills most, by the one that fills least).
     """
-    facts = {}
+    facts: dict[str, float] = {}
     for word, policy in policies.items():
-        whole, (upstream, *shelves) = overall.loc[policy], nodes.loc[policy, "on hand"]
-        filled = 100 * nodes.loc[policy, "fill rate"].iloc[1:]
+        whole, own_nodes = overall.loc[policy], nodes.loc[policy]
+        upstream, *shelves = own_nodes["on hand"]
+        filled = 100 * own_nodes["fill rate"].iloc[1:]
         own = {
             "cost": whole["cost"], "hand": whole["on hand"], "upstream": upstream, "shelves": sum(shelves),
             "backlog": whole["backlog"], "fill": 100 * whole["fill rate"], "first": filled.max(), "last": filled.min(),
