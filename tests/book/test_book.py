@@ -141,6 +141,8 @@ def test_every_source_of_the_bibliography_is_cited_and_every_citation_has_one():
 def test_quick_and_full_never_touch_each_other(project, monkeypatch):
     built = []
     monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
+    trained = []
+    monkeypatch.setattr(book.forecast, "train", lambda chapter: trained.append(chapter.profile))
     published = project / "book" / "01-toy.ipynb"
     book.make_book(project, "quick", 0, "cpu", (), 1)
     quick = project / "_build" / "quick" / "source" / "book" / "01-toy.ipynb"
@@ -153,6 +155,7 @@ def test_quick_and_full_never_touch_each_other(project, monkeypatch):
         (project / "_build" / "quick" / "source", project / "_build" / "quick" / "html"),
         (project, project / "_build" / "html"),
     ]
+    assert trained == ["full"]  # before the pages, which all read the same runs
 
 
 def test_executing_twice_gives_the_same_bytes(project):
