@@ -31,6 +31,8 @@ from tqdm import tqdm
 
 from meirl import files
 from meirl.config import load_yaml
+from meirl_study import forecast
+from meirl_study.chapter import setup
 from meirl_study.processes import attended
 
 Profile = Literal["quick", "full"]
@@ -104,6 +106,10 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
     source = root if profile == "full" else stage(root)
     chosen = pages(root, only)
+    if profile == "full" and not only:
+        chapter = setup(profile, seed, device)
+        print(forecast.sentence(chapter), flush=True)
+        forecast.train(chapter)  # here, with a bar, and not in whichever page comes first
     execute(chosen, {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
     if profile == "full" and FIRST_PAGE in {page.name for page in chosen}:
         copy_evidence(root)

@@ -54,7 +54,9 @@ class Agent(NamedTuple):
 PPO = Network(
     "actor_critic_state_dict", "actor.network.", (14, 64, 64, 4), torch.tanh, lambda out: torch.tanh(torch.tanh(out))
 )
+"""The network of the study's PPO."""
 A3C = Network("network_state_dict", "actor.", (12, 64, 64, 64, 13), torch.relu, lambda out: out.argmax(-1))
+"""The network of the study's A3C."""
 AGENTS = {
     "divergent-stationary": Agent(
         "ppo/results/checkpoints/ppo_divergent_final.pt",

@@ -101,14 +101,14 @@ def contrast(overall: pd.DataFrame, nodes: pd.DataFrame, **policies: str) -> dic
         at those that face customers); ``backlog`` (units); ``fill``, ``first`` and ``last`` (percent of demand that is
         filled: in all, by the node that fills most, by the one that fills least).
     """
-    facts = {}
+    facts: dict[str, float] = {}
     for word, policy in policies.items():
-        shops, upstream = nodes.loc[policy].iloc[1:], nodes.loc[policy].iloc[0]
+        whole, own_nodes = overall.loc[policy], nodes.loc[policy]
+        upstream, *shelves = own_nodes["on hand"]
+        filled = 100 * own_nodes["fill rate"].iloc[1:]
         own = {
-            "cost": overall.loc[policy, "cost"], "hand": overall.loc[policy, "on hand"],
-            "upstream": upstream["on hand"], "shelves": shops["on hand"].sum(),
-            "backlog": overall.loc[policy, "backlog"], "fill": 100 * overall.loc[policy, "fill rate"],
-            "first": 100 * shops["fill rate"].max(), "last": 100 * shops["fill rate"].min(),
+            "cost": whole["cost"], "hand": whole["on hand"], "upstream": upstream, "shelves": sum(shelves),
+            "backlog": whole["backlog"], "fill": 100 * whole["fill rate"], "first": filled.max(), "last": filled.min(),
         }  # fmt: skip
         facts |= {f"{word}-{fact}": float(value) for fact, value in own.items()}
     return facts

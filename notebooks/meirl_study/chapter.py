@@ -52,6 +52,11 @@ class Chapter:
         return range(self.seed, self.seed + study.LONG_SEEDS[self.profile])
 
     @property
+    def few_seeds(self) -> range:
+        """Training seeds of experiments beside the study."""
+        return range(self.seed, self.seed + study.FEW_SEEDS[self.profile])
+
+    @property
     def changes(self) -> dict[str, Any]:
         """What the profile changes in every preset."""
         return study.profile_changes(self.profile)

@@ -111,7 +111,7 @@ def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
 
 def tasks(chapter: Chapter, name: str) -> list[study.Task]:
     """The runs of one of `STARTS`, over the chapter's seeds (quick: one)."""
-    start, seeds = STARTS[name], chapter.seeds[:1] if chapter.quick else chapter.seeds
+    start, seeds = STARTS[name], chapter.few_seeds[:1] if chapter.quick else chapter.few_seeds
     profile = (SHORT if start.algo == "pathwise" else chapter.changes) if chapter.quick else {}
     return chapter.tasks(envs=start.envs, algos=[start.algo], seeds=seeds, changes={**profile, **start.changes})
 

@@ -33,13 +33,13 @@ EVALUATED = {"PPO": "last", "A3C": "best"}
 
 
 def tasks(chapter: Chapter, envs: Iterable[str]) -> list[Task]:
-    """The study's agent of each environment, over the chapter's seeds, at its whole budget (unless it is quick)."""
+    """The study's agent of each environment, over few seeds, at its whole budget (unless it is quick)."""
     changes = chapter.changes | ({"steps": QUICK_STEPS} if chapter.quick else {})
     todo = []
     for name in envs:
         algo = str(RESULTS.loc[name, "agent"]).lower()
         options = {"preset": "as-published", "observation": "published", "changes": changes}
-        todo += chapter.tasks(envs=[name], algos=[algo], **options)
+        todo += chapter.tasks(envs=[name], algos=[algo], seeds=chapter.few_seeds, **options)
     return todo
 
 

@@ -34,6 +34,8 @@ SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
 LONG_SEEDS = {"quick": 2, "full": 5}
 """Training seeds of each cell at ten times that budget."""
+FEW_SEEDS = {"quick": 2, "full": 4}
+"""Training seeds of experiments beside the study: the published agents trained again, faults, starts from a rule."""
 BUDGETS = {"tuned": "1×", "long": "10×"}
 """Presets that are trained for the published number of simulated steps, and for ten times as many."""
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
@@ -192,6 +194,11 @@ def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
         table = _tested(folder, episodes)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
+
+
+def finished(task: Task, root: Path) -> bool:
+    """Whether a run is trained and tested; a stopped one is not."""
+    return all((task.folder(root) / name).exists() for name in ("manifest.json", "test.csv"))
 
 
 def set_aside(folder: Path) -> Path:

@@ -200,6 +200,8 @@ def test_a_chapter_has_exercises_with_folded_answers_that_run(path):
 def test_quick_and_full_never_touch_each_other(project, monkeypatch):
     built = []
     monkeypatch.setattr(book, "build", lambda source, html: built.append((source, html)) or html)
+    trained = []
+    monkeypatch.setattr(book.forecast, "train", lambda chapter: trained.append(chapter.profile))
     published = project / "book" / "01-toy.ipynb"
     book.make_book(project, "quick", 0, "cpu", (), 1)
     quick = project / "_build" / "quick" / "source" / "book" / "01-toy.ipynb"
@@ -212,6 +214,7 @@ def test_quick_and_full_never_touch_each_other(project, monkeypatch):
         (project / "_build" / "quick" / "source", project / "_build" / "quick" / "html"),
         (project, project / "_build" / "html"),
     ]
+    assert trained == ["full"]  # before the pages, which all read the same runs
 
 
 def test_executing_twice_gives_the_same_bytes(project):

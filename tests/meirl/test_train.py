@@ -148,7 +148,7 @@ def test_a_worker_that_raises_ends_the_run_with_its_traceback(tmp_path):
 @needs_posix
 def test_a_worker_that_is_killed_ends_the_run(tmp_path):
     process = subprocess.Popen(
-        command("a3c", tmp_path, "--workers", "2", "--steps", str(100 * ROUND)), stderr=subprocess.PIPE, text=True
+        command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND)), stderr=subprocess.PIPE, text=True
     )
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
     wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
@@ -165,7 +165,7 @@ def test_a_worker_that_is_killed_ends_the_run(tmp_path):
 @needs_posix
 def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
     process = subprocess.Popen(
-        command("a3c", tmp_path, "--workers", "2", "--steps", str(100 * ROUND)),
+        command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND)),
         stderr=subprocess.PIPE,
         start_new_session=True,
     )

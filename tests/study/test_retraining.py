@@ -21,7 +21,7 @@ def test_the_studys_agents_have_its_preset_its_view_and_at_the_full_profile_its_
         ("meis-nonstationary", "a3c"),
     }  # fmt: skip
     assert {(task.preset, task.observation) for task in todo} == {("as-published", "published")}
-    assert len(todo) == 4 * len(full.seeds) == 40
+    assert len(todo) == 4 * len(full.few_seeds) == 4 * study.FEW_SEEDS["full"]
     assert all(task.config().steps == {"ppo": 2_560_000, "a3c": 3_650_000}[task.algo] for task in todo)
     assert retraining.tasks(QUICK, NAMES[:1])[0].config().steps == retraining.QUICK_STEPS
 

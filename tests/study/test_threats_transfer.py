@@ -30,6 +30,8 @@ def test_rules_travel_if_both_variants_have_their_levels():
     for name in both:
         assert all(levels_file(meirl.make(env), name).exists() for env in MEIS)
     assert "published" not in both
+    assert "s-S-cover-informed" not in both  # it has a season's levels on one of them only
+    assert all(levels_file(meirl.make(env), "s-S-cover-informed").exists() for env in MEIS)
 
 
 def test_every_policy_plays_where_it_was_not_made(monkeypatch):

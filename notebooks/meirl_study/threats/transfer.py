@@ -68,9 +68,12 @@ def moved(native: np.ndarray, transferred: np.ndarray, *, paired: bool) -> dict[
 
 
 def rules_of_both(one: str, other: str) -> list[str]:
-    """Names of the rules with committed levels for both environments; the published ones are another story."""
-    files = (levels_file(make(name), "any").parent.glob("*.yaml") for name in (one, other))
-    return sorted(set.intersection(*({path.stem for path in own} for own in files)) - {"published"})
+    """Names of the rules with the same levels to tune in both environments; the published ones are another story."""
+    envs = make(one), make(other)
+    files = (levels_file(env, "any").parent.glob("*.yaml") for env in envs)
+    shared = set.intersection(*({path.stem for path in own} for own in files)) - {"published"}
+    # A rule may have levels for a season, where there is one: such levels mean nothing where there is none.
+    return sorted(rule for rule in shared if len({tuple(read_levels(env, rule).levels) for env in envs}) == 1)
 
 
 def _agent_costs(root: Path, home: str, seeds: Sequence[int], env: Env, scenario: Scenario) -> np.ndarray:

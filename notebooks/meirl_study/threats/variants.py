@@ -29,6 +29,7 @@ class Variant(NamedTuple):
 
 
 TUNED = Variant()
+"""The study's own agent, at the published budget."""
 _TANH = {"squash": "tanh", "final_log_std": None}
 PUBLISHED_EYES = "published observation"
 TANH, *TANH_FAULTS = "tanh, learned noise (no defect)", "... and no Jacobian", "... and tanh twice"
