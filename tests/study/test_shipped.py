@@ -46,3 +46,14 @@ def test_the_best_run_of_each_cell_is_shipped_with_its_card(runs, tmp_path):
 def test_an_agent_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"no agent 'sac' for 'meis-stationary' comes with meirl: there are "):
         meirl.load("sac", "meis-stationary")
+
+
+@pytest.mark.parametrize("algo", learn.ALGORITHMS)
+@pytest.mark.parametrize("name", meirl.NAMES)
+def test_every_cell_has_an_agent_that_costs_what_its_card_says(name, algo):
+    policy, env = meirl.load(algo, name)
+    card = yaml.safe_load((learn.AGENTS / f"{name}-{algo}" / "card.yaml").read_text("utf-8"))
+    assert (card["env"], card["algo"], card["observation"]) == (name, algo, env.observation)
+    table = rollout(env, policy, held_out(env, "test", card["test_episodes"]))
+    assert table["cost"].mean() == pytest.approx(card["cost"], rel=1e-3)
+    assert table["fill_rate"].mean() == pytest.approx(card["fill_rate"], abs=1e-3)
