@@ -107,6 +107,27 @@ def test_the_readme_has_the_table_and_the_figure_of_the_first_page():
     assert (ROOT / "book" / "_static" / "evidence.png").read_bytes() == figure
 
 
+def test_the_readme_answers_what_the_first_page_answers():
+    page = nbformat.read(ROOT / "book" / "00-abstract.ipynb", as_version=4)
+    outputs = [output for cell in page.cells for output in cell.get("outputs", ())]
+    glued = {
+        output.metadata["scrapbook"]["name"].rpartition("/")[2]: next(iter(output.data.values()))
+        for output in outputs
+        if "scrapbook" in output.get("metadata", {})
+    }
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    said = {  # in README's words, what the first page computes
+        "tuned, PPO is cheaper on all four environments, at either budget": ("ppo-1x-textbook", "ppo-10x-textbook"),
+        "cheaper on two at the published budget": ("ppo-1x-designed",),
+        "on all four with ten times as many steps": ("ppo-10x-designed",),
+        "A3C is cheaper on two at either": ("a3c-1x-designed", "a3c-10x-designed"),
+    }
+    for words, keys in said.items():
+        assert words in readme
+        for key in keys:
+            assert f"cheaper on {4 if 'four' in words else 2}" in glued[key], key
+
+
 def test_the_published_results_are_those_of_the_table_on_the_first_page():
     table, _, csv = book.evidence(ROOT)
     assert (ROOT / "book" / "_static" / "results.csv").read_text(encoding="utf-8") == csv
