@@ -50,11 +50,15 @@ def test_nothing_to_make_is_said(chapter):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "levels.yaml").touch()
     (chapter.root / "threats").mkdir()
-    assert "are there: about ten minutes" in forecast.sentence(chapter)
+    assert "are there: about a quarter of an hour" in forecast.sentence(chapter)
 
 
 def test_runs_are_made_once_with_a_bar(chapter, monkeypatch):
     asked = []
-    monkeypatch.setattr(study, "run", lambda todo, root, **options: asked.append((len(todo), root, options)))
+    for engine in (searches, study):
+        monkeypatch.setattr(engine, "run", lambda todo, root, **options: asked.append((len(todo), root, options)))
     forecast.train(chapter)
-    assert asked == [(len(forecast.runs(chapter)), chapter.root, {"jobs": 1, "episodes": chapter.episodes})]
+    assert asked == [
+        (len(searches.tasks()), chapter.root, {"jobs": 1}),
+        (len(forecast.runs(chapter)), chapter.root, {"jobs": 1, "episodes": chapter.episodes}),
+    ]
