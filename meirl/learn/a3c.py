@@ -155,8 +155,9 @@ def _play(run: Run, network: ActorCritic, shared: SharedLearner, rounds: list[in
         for rank in range(config.workers if run.steps < budget else 0):  # a finished run needs no workers
             ours, theirs = context.Pipe(duplex=False)
             job = Job(env, config, run.seed, rank, rounds[rank], shared, claimed, over, theirs)
-            workers.append(context.Process(target=_work, args=(job,), name=f"a3c-{rank}", daemon=True))
-            workers[-1].start()
+            worker = context.Process(target=_work, args=(job,), name=f"a3c-{rank}", daemon=True)
+            worker.start()
+            workers.append(worker)
             theirs.close()
             pipes.append(ours)
         _listen(run, LocalCopy(network), pipes, workers, rounds)

@@ -75,9 +75,10 @@ def with_verdict(compared: pd.DataFrame, word: str) -> str:
 
 
 def environments_with(compared: pd.DataFrame, learner: str, word: str) -> str:
-    """Name the environments on which a learner has a verdict in a table of `against`: ``a and b``, or ``none``."""
+    """Name the environments on which a learner has a verdict in a table of `against`: ``a, b and c``, or ``none``."""
     rows = compared.xs(learner, level=1)
-    return " and ".join(rows.index[rows["verdict"] == word]) or "none"
+    *others, last = rows.index[rows["verdict"] == word].tolist() or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def beside_cost(costs: Cells, fills: Cells, opponent: str, resamples: int) -> pd.DataFrame:

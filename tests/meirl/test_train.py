@@ -145,6 +145,23 @@ def test_a_worker_that_raises_ends_the_run_with_its_traceback(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"] == 0  # usable: it can be resumed
 
 
+UNGUARDED = """
+import meirl
+from meirl.learn import a3c, preset
+
+a3c.train(meirl.make("meis-stationary"), preset("a3c", "tuned", "meis-stationary", steps=10_000, workers=1), 0)
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_what_it_lacks(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    ended = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert "if __name__ == '__main__':" in ended.stderr  # multiprocessing says it
+    assert "AttributeError" not in ended.stderr  # and no second error buries it
+    assert "A3C worker 0 was killed (exit code 1)" in ended.stderr.splitlines()[-1]
+
+
 @needs_posix
 def test_a_worker_that_is_killed_ends_the_run(tmp_path):
     process = subprocess.Popen(
