@@ -34,6 +34,7 @@ from meirl.config import load_yaml
 from meirl_study import forecast
 from meirl_study.chapter import setup
 from meirl_study.processes import attended
+from meirl_study.study import every_run
 
 Profile = Literal["quick", "full"]
 PROFILES = ("quick", "full")
@@ -111,8 +112,10 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
         print(forecast.sentence(chapter), flush=True)
         forecast.train(chapter)  # here, with a bar, and not in whichever page comes first
     execute(chosen, {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
-    if profile == "full" and FIRST_PAGE in {page.name for page in chosen}:
-        copy_evidence(root)
+    if profile == "full":
+        copy_runs(root)
+        if FIRST_PAGE in {page.name for page in chosen}:
+            copy_evidence(root)
     return build(source, root / "_build" / ("html" if profile == "full" else "quick/html"))
 
 
@@ -148,6 +151,11 @@ def copy_evidence(root: Path) -> None:
     before, rest = text.split(EVIDENCE_BEGINS, 1)
     after = rest.split(EVIDENCE_ENDS, 1)[1]
     files.write(readme, f"{before}{EVIDENCE_BEGINS}\n\n{answer(root)}\n\n{EVIDENCE_ENDS}{after}")
+
+
+def copy_runs(root: Path) -> None:
+    """Give readers a table of every run of the full study and of the experiments beside it."""
+    files.write(root / "book" / "_static" / "runs.csv", every_run(root / "runs" / "full").to_csv(index=False))
 
 
 def stage(root: Path) -> Path:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from meirl.config import load_yaml
 from meirl.envs import CONTROLS, DivergentEnv, Env, make
 from meirl.rollout import rollout
 
-from . import known
+from . import known, study
 from .cells import Cells, matrices, played
 from .chapter import Chapter, shown
 from .statistics import bootstrap
@@ -43,6 +45,11 @@ SHORTER: dict[str, dict[str, Any]] = {
     "pathwise": {"steps": 75_000, "environments": 16, "imitation": 16, "evaluations": 1, "validation_episodes": 32},
 }  # fmt: skip
 """What the quick profile changes in each learner's preset."""
+OPEN: dict[str, Any] = {
+    "discount": 0.99, "gae_lambda": 0.97, "network": {"log_std": 0.0, "final_log_std": -1.5},
+}  # fmt: skip
+"""Foresight and noise of PPO's preset for the chains of the study, most of them."""
+TRIALS = Path(__file__).parent / "presets" / "trials-of-controls.yaml"
 ALMOST_SURE = 0.999  # confidence of the check that nothing is below the optimum: it looks at many policies
 TWO = ("lost-sales", "two-echelon")
 """The controls of the chapter; the third is that of the second study."""
@@ -88,6 +95,31 @@ class Controls(Chapter):
         ]
         table = played(self, rules, *studies)
         return matrices(table.assign(policy=table["policy"].str.removesuffix(" 1×")))
+
+
+def as_on_open_chains(chapter: Controls, count: int = 3) -> Cells:
+    """Costs of PPO on the chapter's controls with the foresight and the noise of `OPEN`, and all else as it is.
+
+    Args:
+        chapter: gives the controls and the folder of the runs.
+        count: training seeds, the first of the chapter's.
+    """
+    changes = {**(SHORTER["ppo"] if chapter.quick else {}), **OPEN}
+    todo = chapter.tasks(envs=chapter.names, algos=["ppo"], seeds=chapter.seeds[:count], changes=changes)
+    root = chapter.root / "variants" / "as-on-open-chains"
+    table = study.run(todo, root, jobs=chapter.jobs, episodes=chapter.episodes, progress=False)
+    return matrices(table.assign(policy="PPO"))
+
+
+def noise(env: DivergentEnv, log_std: float) -> float:
+    """Standard deviation of a retailer's order that exploration adds, in units, before it is cut off."""
+    return float(np.exp(log_std) * env.largest_order[-1] / 2)
+
+
+def tried(trials: Path = TRIALS) -> str:
+    """How many settings the presets of a control were chosen from, in words."""
+    counts = [count for rows in load_yaml(trials).values() for count in rows.values()]
+    return f"{min(counts)} to {max(counts)}"
 
 
 def controls(chapter: Chapter, *names: str) -> Controls:

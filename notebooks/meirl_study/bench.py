@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from scipy import stats
 
 from meirl.device import pick_device
 from meirl.envs import NAMES, make
@@ -24,6 +25,10 @@ from . import speed, study
 SEEDS = range(3)
 BATCHES = (64, 256, 1_024, 4_096, 16_384)
 SEGMENT = 125  # periods between updates, in `batch_speed`
+BY_DEVICE = Path(__file__).with_name("speed-by-device.csv")
+"""What `batch_speed` measured on a machine with a graphics card; the file says which."""
+ON_A_CARD = Path(__file__).with_name("runs-on-a-card.csv")
+"""Long runs of PPO on that card with more environments than the preset has."""
 
 
 def time_to_cost(
@@ -94,6 +99,18 @@ def batch_speed(
                 "steps_per_second": speed.ppo_speed(make(name, device=where), config, rounds),
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def by_device() -> dict[str, pd.DataFrame]:
+    """Read `BY_DEVICE`: training speed by the number of environments, over the four chains, a table a device.
+
+    Returns:
+        Index: ``environments``; ``value``, ``low`` and ``high``: geometric mean, smallest and largest of the chains'
+        steps a second.
+    """
+    speeds = pd.read_csv(BY_DEVICE, comment="#").groupby(["device", "environments"])["steps_per_second"]
+    table = speeds.agg(value=stats.gmean, low="min", high="max")
+    return {str(device): table.loc[device] for device in table.index.unique("device")}
 
 
 def distance_to_limit(names: Sequence[str] = NAMES, repeats: int = 3) -> pd.DataFrame:

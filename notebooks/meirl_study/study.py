@@ -8,6 +8,7 @@ machines all of them must see that folder under the same path (a shared file sys
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,9 @@ FEW_SEEDS = {"quick": 2, "full": 4}
 """Training seeds of experiments beside the study: the published agents trained again, faults, starts from a rule."""
 BUDGETS = {"tuned": "1×", "long": "10×"}
 """Presets that are trained for the published number of simulated steps, and for ten times as many."""
+WHAT_MADE_IT = (
+    "env", "algo", "seed", "observation", "steps", "simulated_steps", "seconds", "best_validation_cost",
+)  # fmt: skip
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
 
 
@@ -244,3 +248,27 @@ def histories(todo: Sequence[Task], root: Path) -> pd.DataFrame:
             raise ValueError(f"{path.parent} holds no run: make it first, with study.run or python -m meirl study")
         tables.append(pd.read_csv(path).assign(env=task.env, algo=task.algo, preset=task.preset, seed=task.seed))
     return pd.concat(tables, ignore_index=True)
+
+
+def every_run(root: Path) -> pd.DataFrame:
+    """Gather all trained and tested runs in a folder, whoever made them.
+
+    Args:
+        root: folder of the runs; subfolders are searched too.
+
+    Returns:
+        One row a run, sorted by its ``run`` (its folder in ``root``, between slashes): ``env``, ``algo``, ``seed``,
+        ``observation``; ``steps``, ``simulated_steps`` (validation included), ``seconds``, ``best_validation_cost``;
+        ``test_episodes``, and on them the mean ``cost`` and ``fill_rate``; ``commit``, ``torch``, ``machine``,
+        ``finished``.
+    """
+    rows = []
+    for path in sorted(root.rglob("manifest.json")):
+        if (path.parent / "test.csv").exists():
+            made = json.loads(path.read_text(encoding="utf-8"))
+            test = pd.read_csv(path.parent / "test.csv")
+            known = {key: made[key] for key in WHAT_MADE_IT} | {"env": Path(made["env"]).stem}
+            means = {"test_episodes": len(test), "cost": test["cost"].mean(), "fill_rate": test["fill_rate"].mean()}
+            last = {key: made[key] for key in ("commit", "torch", "machine", "finished")}
+            rows.append({"run": path.parent.relative_to(root).as_posix(), **known, **means, **last})
+    return pd.DataFrame(rows)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
+import meirl
 from meirl.__main__ import main
 from meirl_book import make as book
 from meirl_book import pdf
@@ -125,6 +126,21 @@ def test_publishing_gives_the_readme_the_answer_of_the_page(tmp_path):
     book.copy_evidence(tmp_path)
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == f"{before}\n| three rows |\n\n{after}"
     assert (tmp_path / "book" / "_static" / "evidence.png").read_bytes() == b"png"
+
+
+def test_every_run_of_the_published_results_is_among_the_published_runs():
+    static = ROOT / "book" / "_static"
+    results, runs = pd.read_csv(static / "results.csv"), pd.read_csv(static / "runs.csv").set_index("run")
+    presets = {"1×": "tuned", "10×": "long"}
+    found = results[results["policy"].str.fullmatch("(PPO|A3C) 10?×")]
+    assert len(found) == 2 * 4 * (study.SEEDS["full"] + study.LONG_SEEDS["full"])
+    for row in found.itertuples():
+        algo, times = row.policy.lower().split()
+        run = runs.loc[f"{row.env}/{algo}/{presets[times]}/seed-{row.seed}"]
+        assert run["cost"] == pytest.approx(row.cost)
+        assert (run["env"], run["algo"], run["seed"], run["test_episodes"]) == (row.env, algo, row.seed, 1_000)
+    assert runs.index.is_unique
+    assert {run.split("/")[0] for run in runs.index} >= {*meirl.NAMES, *meirl.CONTROLS, "variants", "threats"}
 
 
 def test_the_published_results_are_those_of_the_table_on_the_first_page():

@@ -1,11 +1,13 @@
 """The chapter of known answers: gaps on made costs, and the evidence for the simulator in small."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import meirl
+from meirl.config import load_yaml
 from meirl_study import answers, proofs
 from meirl_study.chapter import setup
 
@@ -127,12 +129,38 @@ def test_the_optimum_of_lost_sales_stands_beside_the_published_one():
     }  # fmt: skip
 
 
-def test_rules_and_learners_of_a_control_become_cells(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A chapter of one control, with next to no training."""
     chapter = answers.controls(setup("quick", 0, "cpu"), "lost-sales")
     vars(chapter)["root"] = tmp_path
     monkeypatch.setattr(answers, "EPISODES", {"quick": 20})
-    tiny = {"steps": 400, "environments": 2, "copies": 1, "segment": 50, "evaluations": 1, "validation_episodes": 2}
-    monkeypatch.setattr(answers, "SHORTER", {"ppo": tiny})
+    few = {"steps": 400, "environments": 2, "copies": 1, "segment": 50, "evaluations": 1, "validation_episodes": 2}
+    monkeypatch.setattr(answers, "SHORTER", {"ppo": few})
+    return chapter
+
+
+def test_the_settings_of_the_open_chains_change_foresight_and_noise_and_are_kept_apart(tiny):
+    ((key, cost),) = answers.as_on_open_chains(tiny).items()
+    assert (key, cost.shape) == (("lost-sales", "PPO"), (1, 20))
+    (config,) = tiny.root.glob("variants/as-on-open-chains/lost-sales/**/config.json")
+    made = json.loads(config.read_text())
+    assert (made["discount"], made["gae_lambda"], made["steps"]) == (0.99, 0.97, 400)
+    assert (made["network"]["log_std"], made["network"]["final_log_std"]) == (0.0, -1.5)
+
+
+def test_noise_is_in_units_of_a_retailers_order():
+    assert answers.noise(meirl.make("two-echelon"), 0.0) == 15.0  # orders of 0 to 30, actions of -1 to 1
+
+
+def test_settings_that_were_tried_are_counted_over_learners_and_controls(tmp_path):
+    (tmp_path / "trials.yaml").write_text("ppo: {a: 4, b: 2}\na3c: {a: 7}\n")
+    assert answers.tried(tmp_path / "trials.yaml") == "2 to 7"
+    assert {*load_yaml(answers.TRIALS)["ppo"]} == {*meirl.CONTROLS}
+
+
+def test_rules_and_learners_of_a_control_become_cells(tiny):
+    chapter = tiny
     costs = chapter.costs({"textbook rule": "textbook", "designed rule": "best"}, "ppo")
     assert {key: cost.shape for key, cost in costs.items()} == {
         ("lost-sales", policy): (1, 20) for policy in ("textbook rule", "designed rule", "PPO")

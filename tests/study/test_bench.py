@@ -39,3 +39,16 @@ def test_an_update_takes_longer_than_its_matrix_products():
     table = bench.distance_to_limit(["meis-stationary"], 1)
     assert (table["ratio"] > 1).all()
     assert table["ratio"].iloc[0] == pytest.approx(table["update"].iloc[0] / table["products"].iloc[0])
+
+
+def test_speed_by_device_is_a_mean_over_the_chains_between_the_slowest_and_the_fastest():
+    tables = bench.by_device()
+    assert list(tables) == ["H200", "one core"]
+    assert tables["H200"].index.tolist() == list(bench.BATCHES)
+    for table in tables.values():
+        assert (table["low"] < table["value"]).all()
+        assert (table["value"] < table["high"]).all()
+    measured = pd.read_csv(bench.BY_DEVICE, comment="#").query("device == 'H200' and environments == 64")
+    product = measured["steps_per_second"].prod()
+    assert len(measured) == 4
+    assert tables["H200"]["value"][64] == pytest.approx(product ** (1 / 4))

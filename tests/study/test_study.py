@@ -310,3 +310,17 @@ def test_the_help_names_the_seeds_of_each_profile():
     )
     words = re.sub(r"[^\w]+", " ", done.stdout)
     assert f"quick {study.SEEDS['quick']} full {study.SEEDS['full']}" in words
+
+
+def test_every_run_under_a_folder_is_one_row(todo, undisturbed, finished, tmp_path):
+    runs = study.every_run(finished).set_index("run")
+    assert len(runs) == len(todo)
+    for task in todo:
+        row = runs.loc[task.folder(finished).relative_to(finished).as_posix()]
+        mine = undisturbed[(undisturbed["algo"] == task.algo) & (undisturbed["seed"] == task.seed)]
+        assert row["cost"] == pytest.approx(mine["cost"].mean())
+        assert (row["env"], row["algo"], row["seed"], row["test_episodes"]) == ("short", task.algo, task.seed, 4)
+        assert row["simulated_steps"] > row["steps"]
+    (tmp_path / "seed-0").mkdir()
+    (tmp_path / "seed-0" / "manifest.json").write_text("{}", encoding="utf-8")  # trained, not tested
+    assert study.every_run(tmp_path).empty

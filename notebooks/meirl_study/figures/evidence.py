@@ -180,8 +180,9 @@ def sweep(lines: Tables, labels: tuple[str, str], *, log: str = "", reference: L
     style.reference_lines(ax.axhline, reference)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     if "x" in log:
+        ticks = sorted({tick for table in lines.values() for tick in table.index})
         ax.set_xscale("log")
-        ax.set_xticks(table.index, [f"{tick:g}" for tick in table.index])
+        ax.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
         ax.minorticks_off()
     if "y" in log:
         ax.set_yscale("log")
