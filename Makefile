@@ -3,6 +3,7 @@ PROFILE ?= quick
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile   # a file's tests, and a notebook's cells, stay together
 
 .DEFAULT_GOAL := help
 .PHONY: help book html pdf pairs test lint unit mutants clean
@@ -34,11 +35,13 @@ lint: $(VENV)/installed  ## style and types
 	$(PY) -m mypy
 
 unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
-	$(PY) -m pytest -rs tests meirl notebooks/meirl_study
+	$(PY) -m pytest -rs $(PARALLEL) tests meirl notebooks/meirl_study
 
 test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
 	$(PY) -m meirl book --profile quick
-	$(PY) -m pytest -rs --nbval --nbval-current-env tests meirl notebooks
+	$(PY) -m pytest -rs $(PARALLEL) --cov --cov-report= --nbval --nbval-current-env tests meirl notebooks
+	@$(PY) -m coverage report --include="*/meirl/*" --fail-under=95 --skip-covered
+	@$(PY) -m coverage report --include="*/meirl_study/*" --fail-under=90 --skip-covered
 
 mutants: $(VENV)/installed  ## break the code in a hundred ways, one at a time: does a test notice? (weekly in CI)
 	$(PY) tests/mutants/run.py
