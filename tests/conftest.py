@@ -6,7 +6,7 @@ from hypothesis import settings
 
 import meirl
 
-collect_ignore = ["mutants"]  # a tool: `make mutants`
+collect_ignore = ["mutants", "conftest.py", "book/conftest.py"]  # a tool (`make mutants`); fixtures have no doctests
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=25)
 settings.load_profile("repeatable")
