@@ -85,7 +85,7 @@ def parameters(model: type[BaseModel]) -> Iterator[list[str]]:
         value = field.get_default(call_default_factory=True)
         default = "all its defaults" if isinstance(value, BaseModel) else f"``{value!r}``"
         limits = ((sign, getattr(limit, key, None)) for limit in field.metadata for key, sign in SIGNS.items())
-        bounds = ", ".join(f"{sign}\u00a0{value}" for sign, value in limits if value is not None)
+        bounds = ", ".join(f"{sign}\u00a0{value:g}" for sign, value in limits if value is not None)
         yield [
             f"``{name}``", restify(types[name], "smart"), "" if field.is_required() else default, bounds,
             field.description or "",
@@ -120,6 +120,12 @@ def signature(_app: Sphinx, _what: str, _name: str, value: Any, *_: Any) -> tupl
 def skip(_app: Sphinx, _what: str, _name: str, member: Any, *_: Any) -> bool | None:
     """Leave out "Alias for field number 3"."""
     return type(member).__name__ == "_tuplegetter" or None
+
+
+def lists_in_items(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
+    """Put a list in a list into the item that it belongs to: Sphinx's index of sources leaves it between items."""
+    if page == "_modules/index":
+        context["body"] = re.sub(r"</li>\n<ul>(.*?)</ul>", r"<ul>\1</ul></li>\n", context["body"], flags=re.DOTALL)
 
 
 def without_thebe(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
@@ -213,6 +219,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
     app.connect("html-page-context", without_thebe)
+    app.connect("html-page-context", lists_in_items)
     app.connect("html-page-context", launch, priority=502)  # after the theme has made its buttons
     app.connect("config-inited", published_at)
     app.connect("build-finished", front_door, priority=900)  # after the table of contents has written its own

@@ -33,12 +33,11 @@ COLUMNS = ("environment", "policy", "observation", "steps", "scenarios", "episod
 
 TABLE = Path(__file__).with_name("scores.csv")
 """The book's table: rows of everybody who sent one."""
-SHOWN = ["scenarios", "episodes", "steps", "cost", "cvar95", "fill_rate", "against_rule", "above_bound"]
-"""Columns that a page shows."""
 FORMATS = {
-    "episodes": ",.0f", "steps": ",.0f", "cost": ",.1f", "cvar95": ",.1f", "fill_rate": ".1%", "against_rule": "+.1f",
-    "above_bound": "+.1f",
+    "million steps": ",.1f", "cost": ",.1f", "tail": ",.1f", "fill rate": ".1%", "against the rule [%]": "+.1f",
+    "the same, second set [%]": "+.1f", "above the bound [%]": "+.1f",
 }  # fmt: skip
+"""Columns that a page shows, `shown`."""
 
 
 def load(target: str) -> Any:
@@ -122,6 +121,25 @@ def rows(
         for which, scenario in sets.items()
     ]
     return pd.DataFrame(table, columns=list(COLUMNS))
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores for reading, a row a policy: on the test scenarios, and beside it how it fared on the second set.
+
+    If a policy was scored more than once, the last counts.
+    """
+    key = ["environment", "policy"]
+    test, second = (
+        table[(table["scenarios"] == "test") == first].drop_duplicates(key, keep="last").set_index(key)
+        for first in (True, False)
+    )
+    columns = {
+        "million steps": test["steps"] / 1e6, "cost": test["cost"], "tail": test["cvar95"],
+        "fill rate": test["fill_rate"], "against the rule [%]": test["against_rule"],
+        "the same, second set [%]": second["against_rule"].reindex(test.index),
+        "above the bound [%]": test["above_bound"],
+    }  # fmt: skip
+    return pd.DataFrame(columns)
 
 
 def append(path: Path, table: pd.DataFrame) -> None:

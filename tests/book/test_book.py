@@ -25,6 +25,7 @@ sources = runpy.run_path(str(ROOT / "notebooks" / "check_pairs.py"))["sources"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
 EXERCISED = [p for p in NOTEBOOKS if re.match(r"(0[1-5]|10)-|07-eval|08-threats|09-what", p.stem)]
 PAGES = book.pages(ROOT)
+COLUMN = 80  # characters of code that the column of a page shows without scrolling
 NOTEBOOK = """\
 ---
 kernelspec: {name: python3, display_name: Python 3, language: python}
@@ -54,7 +55,7 @@ object()
 def project(tmp_path: Path) -> Path:
     """A small project with one notebook and one published page."""
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_static").mkdir(parents=True)
     (tmp_path / "notebooks" / "01-toy.md").write_text(NOTEBOOK, encoding="utf-8")
     (tmp_path / "book" / "01-toy.ipynb").write_text("published", encoding="utf-8")
     (tmp_path / "book" / "prose.md").write_text("# Prose\n", encoding="utf-8")
@@ -74,6 +75,16 @@ def test_pair_is_in_sync_and_executed(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run `make pairs`"
     assert [cell.id for cell in pair.cells] == [f"cell-{i:02}" for i in range(len(pair.cells))]
     assert set(pair.metadata) <= {"jupytext", "kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_code_fits_its_column(path):
+    hidden = {"remove-cell", "remove-input"}
+    cells = [cell for cell in jupytext.read(path).cells if not hidden & set(cell.metadata.get("tags", ()))]
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    shell = re.findall(r"^```bash\n(.*?)^```", prose, re.MULTILINE | re.DOTALL)
+    assert [line for block in code + shell for line in block.splitlines() if len(line) > COLUMN] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -122,7 +122,7 @@ def test_the_api_reference_has_every_parameter_with_its_meaning(name):
 @built
 def test_the_api_reference_has_default_bounds_and_type_of_a_parameter():
     rows = {row[0]: row[1:4] for row in table("meirl.learn.ppo.Config")}
-    assert rows["clip"] == ["float", "0.2", "> 0"]
+    assert rows["clip"] == ["float", "0.2", "≥ 1e-09, ≤ 1e+09"]
     assert rows["discount"] == ["float", "0.99", "≥ 0, ≤ 1"]
 
 

@@ -185,12 +185,13 @@ def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
         command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND)),
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
     wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
     workers = children_of(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode != 0
     wait_until(lambda: not any(running(pid) for pid in workers))
     assert load_checkpoint(checkpoint)["steps"] > 0

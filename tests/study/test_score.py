@@ -61,6 +61,18 @@ def test_the_rule_itself_is_as_good_as_the_rule():
     assert played.equals(rollout(env, rule, held_out(env, "test", 5)))
 
 
+def test_a_reader_sees_a_row_a_policy_and_the_last_score_of_each():
+    env = meirl.make("meis-stationary", horizon=5)
+    old, new = (score.rows(constant(env), env, "mine", seed=seed, episodes=6, bounded=1) for seed in (12, 13))
+    other = new.assign(policy="other", cost=1.0)
+    table = score.shown(pd.concat([old.assign(cost=2.0), other, new], ignore_index=True))
+    assert table.index.tolist() == [("meis-stationary", "other"), ("meis-stationary", "mine")]
+    assert table["cost"].tolist() == [1, new["cost"][0]]
+    assert table["against the rule [%]"].tolist() == [new["against_rule"][0]] * 2
+    assert table["the same, second set [%]"].tolist() == [new["against_rule"][1]] * 2
+    assert set(table) == set(score.FORMATS)
+
+
 def test_a_set_that_nobody_knew_is_drawn_afresh():
     env = meirl.make("meis-stationary", horizon=5)
     seeds = {score.rows(constant(env), env, "mine", episodes=2, bounded=1)["scenarios"][1] for _ in range(3)}
