@@ -283,7 +283,7 @@ def test_a_failing_cell_leaves_the_old_page_and_says_where(project):
     (project / "notebooks" / "01-toy.md").write_text(NOTEBOOK.replace("object()", "1 / 0"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"(?s)01-toy\.md.*ZeroDivisionError"):
         book.execute(book.pages(project), {"profile": "full"}, project / "book", 1)
-    assert [path.name for path in sorted((project / "book").iterdir())] == ["01-toy.ipynb", "prose.md"]
+    assert [path.name for path in sorted((project / "book").iterdir())] == ["01-toy.ipynb", "_static", "prose.md"]
     assert (project / "book" / "01-toy.ipynb").read_text(encoding="utf-8") == "published"
 
 
