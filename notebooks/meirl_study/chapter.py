@@ -120,7 +120,7 @@ class Chapter:
 
 
 def setup(profile: str, seed: int, where: str) -> Chapter:
-    """Check a chapter's parameters and make its set-up.
+    """Check a chapter's parameters and make its set-up; from then on PyTorch computes in one thread.
 
     Args:
         profile: ``quick`` or ``full``.
@@ -131,6 +131,7 @@ def setup(profile: str, seed: int, where: str) -> Chapter:
         ValueError: if one of them is not known.
     """
     study.profile_changes(profile)
+    torch.set_num_threads(1)  # batches are small, and pages are made side by side: more cost many times what they give
     return Chapter(profile, seed, device.pick_device(where))
 
 
