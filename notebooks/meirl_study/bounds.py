@@ -57,17 +57,17 @@ def hindsight_bound(env: Env, scenario: Scenario, jobs: int = -1) -> Array:
     return each_episode(lambda episode: program(env.parameters, episode).solve(), env, scenario, jobs)
 
 
-def each_episode(bound: Callable[[Draws], float], env: Env, scenario: Scenario, jobs: int) -> Array:
+def each_episode(bound: Callable[[Draws], float | Array], env: Env, scenario: Scenario, jobs: int) -> Array:
     """Bound every episode, many at once.
 
     Args:
-        bound: from the draws of an episode to a cost.
+        bound: from the draws of an episode to a cost, or to an array of costs.
         env: the environment.
         scenario: the episodes.
         jobs: episodes at once; -1: one a core.
 
     Returns:
-        ``(batch,)``, in units of ``cost_unit``.
+        ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``.
     """
     arrays = (field.numpy() for field in scenario.to("cpu", torch.float64))
     episodes = (Draws(*fields) for fields in zip(*arrays, strict=True))

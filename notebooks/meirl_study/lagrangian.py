@@ -31,6 +31,17 @@ BETAS = (0.9, 0.99)  # of Adam; with tens of steps its usual 0.999 would remembe
 def lagrangian_bound(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = -1) -> Array:
     """Bound the cost of every episode from below: the largest Lagrangian bound that is found in some steps.
 
+    Args and errors: as of `dual_curves`.
+
+    Returns:
+        One bound an episode, ``(batch,)``, in units of ``cost_unit``: where its curve ends.
+    """
+    return dual_curves(env, scenario, iterations, jobs)[:, -1]
+
+
+def dual_curves(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = -1) -> Array:
+    """Follow the prices up: the largest bound of every episode so far, step by step.
+
     Args:
         env: a divergent chain with certain lead times, no lost sales and unlimited capacities.
         scenario: the episodes.
@@ -38,7 +49,7 @@ def lagrangian_bound(env: Env, scenario: Scenario, iterations: int = 40, jobs: i
         jobs: episodes at once; -1: one a core.
 
     Returns:
-        One bound an episode, ``(batch,)``, in units of ``cost_unit``.
+        ``(batch, iterations)``, in units of ``cost_unit``; every number is a lower bound.
 
     Raises:
         ValueError: if the environment is another one, or stocks and limits are not whole numbers of units.
@@ -86,20 +97,19 @@ class _Dual:
         self.stock_cost = holding[0] * np.arange(self.shelf[0] + 1)
         self.price = float((shortage * cap).max() / p.demand.average)  # of a unit that lifts a retailer off its cap
 
-    def climb(self, iterations: int) -> float:
-        """Raise the prices along the supergradient, with Adam's steps; return the highest bound seen."""
+    def climb(self, iterations: int) -> Array:
+        """Raise the prices along the supergradient, with Adam's steps; the highest bound so far, ``(iterations,)``."""
         near_the_end = np.arange(self.horizon)[::-1] * self.price / LAST_PERIODS
         prices = torch.from_numpy(np.minimum(FIRST_PRICE * self.price, near_the_end)).requires_grad_()
         optimiser = torch.optim.Adam([prices], lr=self.price / STEPS_TO_PRICE, betas=BETAS, maximize=True)
-        best = -np.inf
+        bounds = np.empty(iterations)
         for k in range(iterations):
             optimiser.param_groups[0]["lr"] = self.price / STEPS_TO_PRICE * (1 - k / iterations)
-            bound, supergradient = self.bound(prices.detach().numpy())
-            best = max(best, bound)
+            bounds[k], supergradient = self.bound(prices.detach().numpy())
             prices.grad = torch.from_numpy(supergradient)
             optimiser.step()
             prices.data.clamp_(min=0)
-        return best
+        return np.maximum.accumulate(bounds)
 
     def bound(self, prices: Array) -> tuple[float, Array]:
         """Evaluate the dual.

@@ -19,7 +19,7 @@ from . import study
 from .bounds import hindsight_bound
 from .cells import Cells
 from .chapter import Chapter, shown, verdict
-from .lagrangian import lagrangian_bound
+from .lagrangian import dual_curves
 from .pathwise import warm_start
 from .statistics import bootstrap
 
@@ -73,7 +73,8 @@ def prices(chapter: Chapter, episodes: int, iterations: int) -> Array:
     """Bound the first test episodes of `PRICED` by prices; solved once, then read.
 
     Returns:
-        One bound an episode, ``(episodes,)``; see `meirl_study.lagrangian.lagrangian_bound`.
+        The bounds of every episode as the prices climb, ``(episodes, iterations)``; see
+        `meirl_study.lagrangian.dual_curves`.
     """
     return _kept(chapter).cache(_priced, ignore=["jobs"])(PRICED, episodes, iterations, jobs=chapter.jobs)
 
@@ -89,7 +90,7 @@ def _relaxed(name: str, episodes: int, jobs: int) -> Array:
 
 def _priced(name: str, episodes: int, iterations: int, jobs: int) -> Array:
     env = make(name)
-    return lagrangian_bound(env, held_out(env, "test", episodes), iterations, jobs)
+    return dual_curves(env, held_out(env, "test", episodes), iterations, jobs)
 
 
 def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
@@ -107,6 +108,27 @@ def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
             low, high = bootstrap(np.mean, bound[None])
             rows[name, method] = {"episodes": len(bound), "value": bound.mean(), "low": low, "high": high}
     return pd.DataFrame(rows).T
+
+
+def climbed(curves: Array, cost: Array) -> pd.DataFrame:
+    """Bounds as the prices climb, in percent of a policy's cost on the same episodes, one row a step from 1.
+
+    Args:
+        curves: of `prices`, ``(episodes, steps)``.
+        cost: of the policy, ``(episodes,)``.
+
+    Returns:
+        ``value``, ``low``, ``high``: 95 % intervals over episodes.
+    """
+    rows = {}
+    for step, bound in enumerate(curves.T, 1):
+        low, high = bootstrap(_share, bound[None], cost[None])
+        rows[step] = {"value": _share(bound, cost), "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _share(bound: Array, cost: Array) -> float:
+    return 100 * bound.mean() / cost.mean()
 
 
 def tasks(chapter: Chapter, name: str) -> list[study.Task]:

@@ -79,7 +79,11 @@ def test_no_policy_costs_less_than_the_bound(name):
 def test_the_lagrangian_bound_is_tighter_than_the_program_and_still_valid():
     env = meirl.make("divergent-stationary", dtype=torch.float64, horizon=150)
     scenario = env.sample(1, seed=6)
+    climb = lagrangian.dual_curves(env, scenario, iterations=12, jobs=1)
+    assert climb.shape == (1, 12)
+    assert (np.diff(climb) >= 0).all()
     tight = lagrangian.lagrangian_bound(env, scenario, iterations=12, jobs=1)
+    assert tight == climb[:, -1]
     assert bounds.hindsight_bound(env, scenario, jobs=1) < tight
     for label, policy in policies(env).items():
         assert tight <= meirl.rollout(env, policy, scenario)["cost"].to_numpy(), label

@@ -30,7 +30,7 @@ def test_bounds_are_solved_once_then_read(chapter, monkeypatch):
         return np.arange(scenario.episodes) + 1.0
 
     monkeypatch.setattr(limits, "hindsight_bound", bound)
-    monkeypatch.setattr(limits, "lagrangian_bound", bound)
+    monkeypatch.setattr(limits, "dual_curves", bound)
     first, again = limits.programs(chapter, 2), limits.programs(chapter, 2)
     assert list(first) == list(NAMES)
     assert solved == [(name, 2) for name in NAMES]
@@ -39,6 +39,14 @@ def test_bounds_are_solved_once_then_read(chapter, monkeypatch):
     assert solved[4:] == [("divergent-stationary", 3)]
     limits.prices(chapter, 3, 5)
     assert len(solved) == 6, "more iterations are another bound"
+
+
+def test_a_climb_is_a_share_of_the_rule_on_the_same_episodes():
+    found = limits.climbed(np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([50.0, 150.0]))
+    assert found["value"].tolist() == [20, 30]
+    assert found.index.tolist() == [1, 2]
+    assert (found["low"] <= found["value"]).all()
+    assert (found["value"] <= found["high"]).all()
 
 
 def test_one_row_a_bound():

@@ -7,7 +7,8 @@ units; no titles, since a caption says what to see. A table that lacks a column 
 # isort: off
 from .cells import cell_curves
 from .evidence import (
-    cost_parts, equal_effort, evidence, forest, gaps, hindsight, intervals, seed_spread, services, sweep, tails,
+    cost_parts, dual_curve, equal_effort, evidence, forest, gaps, hindsight, intervals, seed_spread, services, sweep,
+    tails,
 )  # fmt: skip
 from .learning import pays
 from .policies import (
@@ -18,8 +19,8 @@ from .verdict import behaviour, effort, frontier, opponents
 from .problem import chain, episode, same_luck, stressors, wrong_choice
 
 __all__ = [
-    "behaviour", "cell_curves", "chain", "cost_parts", "cost_surface", "curves", "duel", "effort", "episode",
-    "equal_effort", "evidence", "forest", "frontier", "gaps", "hindsight", "intervals", "ladder", "opponents",
-    "optimality", "ordering", "pays", "same_luck", "searches", "seed_spread", "services", "shared_luck", "stressors",
-    "surrogate", "sweep", "tails", "training", "wrong_choice",
+    "behaviour", "cell_curves", "chain", "cost_parts", "cost_surface", "curves", "dual_curve", "duel", "effort",
+    "episode", "equal_effort", "evidence", "forest", "frontier", "gaps", "hindsight", "intervals", "ladder",
+    "opponents", "optimality", "ordering", "pays", "same_luck", "searches", "seed_spread", "services", "shared_luck",
+    "stressors", "surrogate", "sweep", "tails", "training", "wrong_choice",
 ]  # fmt: skip

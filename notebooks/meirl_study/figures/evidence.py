@@ -231,6 +231,22 @@ def hindsight(panels: Mapping[str, Mapping[str, np.ndarray]], units: Mapping[str
 
 
 @style.styled
+def dual_curve(climbed: pd.DataFrame, levels: Levels) -> Figure:
+    """Plot a bound against the steps that found it, in percent of a rule's cost, with levels to compare with.
+
+    ``climbed`` has one row a step, with ``value``, ``low`` and ``high``.
+    """
+    figure, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
+    ax.plot(climbed.index, climbed["value"], marker="", label="by prices")
+    ax.fill_between(climbed.index, climbed["low"], climbed["high"], alpha=0.2, lw=0)
+    style.reference_lines(ax.axhline, levels)
+    ax.set(xlabel="step of the prices", ylabel="lower bound\n[% of the designed rule's cost]", ylim=(0, 100))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.legend_above(ax, 2)
+    return figure
+
+
+@style.styled
 def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     """Place the mean cost of every policy above what no policy can beat, one panel an environment.
 
