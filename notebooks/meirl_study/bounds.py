@@ -69,10 +69,14 @@ def each_episode(bound: Callable[[Draws], float | Array], env: Env, scenario: Sc
     Returns:
         ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``.
     """
-    arrays = (field.numpy() for field in scenario.to("cpu", torch.float64))
-    episodes = (Draws(*fields) for fields in zip(*arrays, strict=True))
-    costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes)
+    costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes(scenario))
     return np.array(costs) / env.cost_unit
+
+
+def episodes(scenario: Scenario) -> list[Draws]:
+    """A scenario's episodes, one by one."""
+    arrays = (field.numpy() for field in scenario.to("cpu", torch.float64))
+    return [Draws(*fields) for fields in zip(*arrays, strict=True)]
 
 
 @singledispatch
@@ -172,7 +176,7 @@ def _retailers(
 
 
 @program.register
-def meis_program(p: MeisParameters, episode: Draws) -> Program:
+def meis_program(p: MeisParameters, episode: Draws, price: Array | float = 0.0) -> Program:
     """The MEIS system in hindsight.
 
     Every order option of every day is a variable between 0 and 1, at its own quantity and cost, all of a day together
@@ -181,12 +185,13 @@ def meis_program(p: MeisParameters, episode: Draws) -> Program:
     served is chosen freely too, but for one consequence of waiting: those who withdraw arrived ``max_backlog_duration``
     days before, so are at most that day's demand, and have been waiting on all the days between.
 
-    Args and result: as in `divergent_program`.
+    Args and result: as in `divergent_program`; ``price`` is added to the cost of every unit ordered, ``(T, N)``. The
+    units ordered are the program's first variables.
     """
     lp, T, R, days = Program(), len(episode.demand), p.leaves, p.max_backlog_duration
     on_the_way = np.minimum(episode.lead_time, T - np.arange(T)[:, None])  # days until due, or the end
     counted = (np.arange(T) >= p.warm_up)[:, None]
-    ordered, chosen = lp.add(T, 1 + R), []
+    ordered, chosen = lp.add(T, 1 + R, cost=price), []
     for node in range(1 + R):
         quantity = np.array(p.order_options.leaf if node else p.order_options.middle)
         leaf_cost = np.maximum(p.order_cost.leaf.least, p.order_cost.leaf.per_unit * quantity)

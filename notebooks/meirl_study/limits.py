@@ -15,7 +15,7 @@ from meirl.envs import NAMES, make
 from meirl.evaluation import held_out
 from meirl.rollout import rollout
 
-from . import study
+from . import information, study
 from .bounds import hindsight_bound
 from .cells import Cells
 from .chapter import Chapter, shown, verdict
@@ -28,6 +28,8 @@ PRICED = "divergent-stationary"
 """The environment that prices bound too: its lead times are certain and no demand is lost."""
 BOUND = "lower bound"
 """What tables and figures call it, beside the policies."""
+PENALISED = "meis-nonstationary"
+"""The environment whose plans in hindsight are charged for what they know of shocks."""
 ROUNDING = 1e-6  # share of a bound by which a cost may be below it: sums in single precision
 WORDS = {"beats": "costs less than", "loses to": "costs more than"}
 """What the text says for verdicts of `meirl_study.chapter.verdict`, if not the same."""
@@ -79,6 +81,22 @@ def prices(chapter: Chapter, episodes: int, iterations: int) -> Array:
     return _kept(chapter).cache(_priced, ignore=["jobs"])(PRICED, episodes, iterations, jobs=chapter.jobs)
 
 
+def penalties(chapter: Chapter, episodes: int, training: int, iterations: int) -> Array:
+    """Bound the mean cost on the first test episodes of `PENALISED` by penalised programs; solved once, then read.
+
+    Args:
+        chapter: gives the seed of the training scenarios.
+        episodes: how many test episodes.
+        training: how many training episodes choose the weights.
+        iterations: steps of the weights.
+
+    Returns:
+        One penalised cost an episode, ``(episodes,)``; see `meirl_study.information.penalised_bound`.
+    """
+    solve = _kept(chapter).cache(_charged, ignore=["jobs"])
+    return solve(PENALISED, episodes, training, iterations, chapter.seed, jobs=chapter.jobs)
+
+
 def _kept(chapter: Chapter) -> Memory:
     return Memory(chapter.root / "bounds", verbose=0)
 
@@ -91,6 +109,22 @@ def _relaxed(name: str, episodes: int, jobs: int) -> Array:
 def _priced(name: str, episodes: int, iterations: int, jobs: int) -> Array:
     env = make(name)
     return dual_curves(env, held_out(env, "test", episodes), iterations, jobs)
+
+
+def _charged(name: str, episodes: int, training: int, iterations: int, seed: int, jobs: int) -> Array:
+    env = make(name)
+    chosen = information.weights(env, env.sample(training, seed), iterations, jobs)
+    return information.penalised_bound(env, held_out(env, "test", episodes), chosen, jobs)
+
+
+def tightened(bound: Array, loose: Array) -> dict[str, float]:
+    """By how many percent the mean of one bound is above that of another on the same episodes, with its interval."""
+    low, high = bootstrap(_tightened, bound[None], loose[None])
+    return {"value": _tightened(bound, loose), "low": low, "high": high}
+
+
+def _tightened(bound: Array, loose: Array) -> float:
+    return 100 * (bound.mean() / loose.mean() - 1)
 
 
 def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:

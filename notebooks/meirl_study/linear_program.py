@@ -119,7 +119,12 @@ class Program:
         return arrived
 
     def solve(self) -> float:
-        """The smallest cost; with whole numbers what is proven in `SECONDS`, a lower bound on it.
+        """The smallest cost; with whole numbers what is proven in `SECONDS`, a lower bound on it; see `optimum`."""
+        return self.optimum()[0]
+
+    def optimum(self) -> tuple[float, Array]:
+        """The smallest cost, as `solve` has it, and the values of all variables where it was found (NaN if only
+        a bound was).
 
         Raises:
             RuntimeError: if the solver does not prove its solution optimal: only then is it a bound.
@@ -134,9 +139,9 @@ class Program:
             options: Any = {"time_limit": SECONDS, "mip_rel_gap": GAP}
             result = milp(cost, integrality=whole, options=options, **limits)
             if result.mip_dual_bound is not None and np.isfinite(result.mip_dual_bound):
-                return float(result.mip_dual_bound)
+                return float(result.mip_dual_bound), np.full(self._width, np.nan) if result.x is None else result.x
             raise RuntimeError(f"the program bounded nothing in {SECONDS} seconds: {result.message}")
         result = milp(cost, **limits)
         if not result.success:
             raise RuntimeError(f"the linear program was not solved: {result.message}")
-        return float(result.fun)
+        return float(result.fun), result.x

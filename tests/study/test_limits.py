@@ -41,6 +41,13 @@ def test_bounds_are_solved_once_then_read(chapter, monkeypatch):
     assert len(solved) == 6, "more iterations are another bound"
 
 
+def test_penalties_are_solved_once_and_compared_with_the_program(chapter):
+    found = limits.penalties(chapter, 2, 1, 1)
+    np.testing.assert_array_equal(found, limits.penalties(chapter, 2, 1, 1))
+    lifted = limits.tightened(np.array([22.0, 11.0]), np.array([20.0, 10.0]))
+    assert lifted == pytest.approx({"value": 10, "low": 10, "high": 10})
+
+
 def test_a_climb_is_a_share_of_the_rule_on_the_same_episodes():
     found = limits.climbed(np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([50.0, 150.0]))
     assert found["value"].tolist() == [20, 30]
