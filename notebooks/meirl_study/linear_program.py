@@ -123,8 +123,7 @@ class Program:
         return self.optimum()[0]
 
     def optimum(self) -> tuple[float, Array]:
-        """The smallest cost, as `solve` has it, and the values of all variables where it was found (NaN if only
-        a bound was).
+        """The smallest cost, as `solve` has it, and the values of all variables there, NaN if only a bound was found.
 
         Raises:
             RuntimeError: if the solver does not prove its solution optimal: only then is it a bound.
