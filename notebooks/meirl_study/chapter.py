@@ -131,6 +131,7 @@ def setup(profile: str, seed: int, where: str) -> Chapter:
         ValueError: if one of them is not known.
     """
     study.profile_changes(profile)
+    pd.set_option("display.max_colwidth", None)  # a table shows its cells whole
     torch.set_num_threads(1)  # batches are small, and pages are made side by side: more cost many times what they give
     return Chapter(profile, seed, device.pick_device(where))
 
