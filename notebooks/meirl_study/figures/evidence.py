@@ -240,7 +240,8 @@ def dual_curve(climbed: pd.DataFrame, levels: Levels) -> Figure:
     ax.plot(climbed.index, climbed["value"], marker="", label="by prices")
     ax.fill_between(climbed.index, climbed["low"], climbed["high"], alpha=0.2, lw=0)
     style.reference_lines(ax.axhline, levels)
-    ax.set(xlabel="step of the prices", ylabel="lower bound\n[% of the designed rule's cost]", ylim=(0, 100))
+    least = min(climbed["low"].min(), *levels.values())
+    ax.set(xlabel="step of the prices", ylabel="lower bound\n[% of the designed rule's cost]", ylim=(0.95 * least, 100))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend_above(ax, 2)
     return figure
