@@ -19,6 +19,7 @@ from meirl.envs import Env, MeisParameters
 from meirl.envs.scenario import Scenario, seasonal_mean
 
 from .bounds import Array, Draws, each_episode, episodes, meis_program
+from .statistics import bootstrap
 
 WINDOWS = ((0, 1), (1, 3), (3, 5), (5, 8), (8, 12), (12, 17), (17, 25))
 """Days after an order, from ... to before ..., whose innovations have one weight."""
@@ -121,6 +122,16 @@ def penalised_bound(env: Env, scenario: Scenario, weights: Array, jobs: int = -1
     """
     p = _meis(env)
     return each_episode(lambda episode: Penalised(p, episode).solve(weights)[0], env, scenario, jobs)
+
+
+def tightened(bound: Array, loose: Array) -> dict[str, float]:
+    """By how many percent the mean of one bound is above that of another on the same episodes, with its interval."""
+    low, high = bootstrap(_tightened, bound[None], loose[None])
+    return {"value": _tightened(bound, loose), "low": low, "high": high}
+
+
+def _tightened(bound: Array, loose: Array) -> float:
+    return 100 * (bound.mean() / loose.mean() - 1)
 
 
 def _meis(env: Env) -> MeisParameters:

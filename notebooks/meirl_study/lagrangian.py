@@ -12,6 +12,7 @@ have a whole optimum.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -19,6 +20,7 @@ from meirl.envs import DivergentParameters, Env, Scenario
 from meirl.envs.base import per_node
 
 from .bounds import Array, Draws, each_episode
+from .statistics import bootstrap
 
 # Any prices give a bound; these only decide how soon a good one is found: others that were tried moved it by 1 % or so.
 # Prices are measured by the one that lifts a retailer off its cap: no retailer pays more.
@@ -63,6 +65,27 @@ def dual_curves(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = 
             f"{env.name}: expected a divergent chain with certain lead times, no lost sales and unlimited capacities"
         )
     return each_episode(lambda episode: _Dual(p, episode).climb(iterations), env, scenario, jobs)
+
+
+def climbed(curves: Array, cost: Array) -> pd.DataFrame:
+    """Bounds as the prices climb, in percent of a policy's cost on the same episodes, one row a step from 1.
+
+    Args:
+        curves: of `dual_curves`, ``(batch, steps)``.
+        cost: of the policy, ``(batch,)``.
+
+    Returns:
+        ``value``, ``low``, ``high``: 95 % intervals over episodes.
+    """
+    rows = {}
+    for step, bound in enumerate(curves.T, 1):
+        low, high = bootstrap(_share, bound[None], cost[None])
+        rows[step] = {"value": _share(bound, cost), "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _share(bound: Array, cost: Array) -> float:
+    return 100 * bound.mean() / cost.mean()
 
 
 def _fits(p: DivergentParameters) -> bool:

@@ -64,8 +64,7 @@ SHORT = {
 def programs(chapter: Chapter, episodes: int) -> dict[str, Array]:
     """Bound the first test episodes of every environment by relaxed programs; solved once, then read.
 
-    Returns:
-        By environment, one bound an episode, ``(episodes,)``; see `meirl_study.bounds.hindsight_bound`.
+    By environment, one bound an episode, ``(episodes,)``; see `meirl_study.bounds.hindsight_bound`.
     """
     solve = _kept(chapter).cache(_relaxed, ignore=["jobs"])
     return {name: solve(name, episodes, jobs=chapter.jobs) for name in chapter.envs}
@@ -74,9 +73,7 @@ def programs(chapter: Chapter, episodes: int) -> dict[str, Array]:
 def prices(chapter: Chapter, episodes: int, iterations: int) -> Array:
     """Bound the first test episodes of `PRICED` by prices; solved once, then read.
 
-    Returns:
-        The bounds of every episode as the prices climb, ``(episodes, iterations)``; see
-        `meirl_study.lagrangian.dual_curves`.
+    Bounds of every episode as the prices climb, ``(episodes, iterations)``; see `meirl_study.lagrangian.dual_curves`.
     """
     return _kept(chapter).cache(_priced, ignore=["jobs"])(PRICED, episodes, iterations, jobs=chapter.jobs)
 
@@ -84,14 +81,8 @@ def prices(chapter: Chapter, episodes: int, iterations: int) -> Array:
 def penalties(chapter: Chapter, episodes: int, training: int, iterations: int) -> Array:
     """Bound the mean cost on the first test episodes of `PENALISED` by penalised programs; solved once, then read.
 
-    Args:
-        chapter: gives the seed of the training scenarios.
-        episodes: how many test episodes.
-        training: how many training episodes choose the weights.
-        iterations: steps of the weights.
-
-    Returns:
-        One penalised cost an episode, ``(episodes,)``; see `meirl_study.information.penalised_bound`.
+    Weights are chosen on so many training episodes of the chapter's seed, in so many steps. One penalised cost an
+    episode, ``(episodes,)``; see `meirl_study.information.penalised_bound`.
     """
     solve = _kept(chapter).cache(_charged, ignore=["jobs"])
     return solve(PENALISED, episodes, training, iterations, chapter.seed, jobs=chapter.jobs)
@@ -117,16 +108,6 @@ def _charged(name: str, episodes: int, training: int, iterations: int, seed: int
     return information.penalised_bound(env, held_out(env, "test", episodes), chosen, jobs)
 
 
-def tightened(bound: Array, loose: Array) -> dict[str, float]:
-    """By how many percent the mean of one bound is above that of another on the same episodes, with its interval."""
-    low, high = bootstrap(_tightened, bound[None], loose[None])
-    return {"value": _tightened(bound, loose), "low": low, "high": high}
-
-
-def _tightened(bound: Array, loose: Array) -> float:
-    return 100 * (bound.mean() / loose.mean() - 1)
-
-
 def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
     """Mean bounds, one row an environment and method, with intervals over episodes.
 
@@ -142,27 +123,6 @@ def table(bounds: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
             low, high = bootstrap(np.mean, bound[None])
             rows[name, method] = {"episodes": len(bound), "value": bound.mean(), "low": low, "high": high}
     return pd.DataFrame(rows).T
-
-
-def climbed(curves: Array, cost: Array) -> pd.DataFrame:
-    """Bounds as the prices climb, in percent of a policy's cost on the same episodes, one row a step from 1.
-
-    Args:
-        curves: of `prices`, ``(episodes, steps)``.
-        cost: of the policy, ``(episodes,)``.
-
-    Returns:
-        ``value``, ``low``, ``high``: 95 % intervals over episodes.
-    """
-    rows = {}
-    for step, bound in enumerate(curves.T, 1):
-        low, high = bootstrap(_share, bound[None], cost[None])
-        rows[step] = {"value": _share(bound, cost), "low": low, "high": high}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _share(bound: Array, cost: Array) -> float:
-    return 100 * bound.mean() / cost.mean()
 
 
 def tasks(chapter: Chapter, name: str) -> list[study.Task]:

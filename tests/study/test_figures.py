@@ -145,6 +145,7 @@ def made() -> dict[str, list[tuple]]:
         "frontier": [({name: fronts() for name in meirl.NAMES}, UNITS)],
         "gaps": [(placed("nothing", "PPO", "lower bound"), UNITS)],
         "hindsight": [(bounds, UNITS)],
+        "dual_curve": [(pd.DataFrame({"value": [7.0, 8], "low": [6.0, 7], "high": [8.0, 9]}, [1, 2]), {"a": 75.0})],
         "intervals": [(wide, "difference [%]")],
         "ladder": [(estimates(["as published", "tuned"]), "10,000s", REFERENCE), (estimates(["a"]), "10,000s")],
         "opponents": [({"textbook rule": against(), "designed rule": against()},)],

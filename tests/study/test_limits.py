@@ -7,7 +7,7 @@ import pytest
 import meirl
 from meirl.envs import NAMES
 from meirl.heuristics import read_levels
-from meirl_study import limits
+from meirl_study import information, lagrangian, limits
 from meirl_study.chapter import setup
 
 BOUNDS = {"a": np.array([5.0, 5.0])}
@@ -44,12 +44,12 @@ def test_bounds_are_solved_once_then_read(chapter, monkeypatch):
 def test_penalties_are_solved_once_and_compared_with_the_program(chapter):
     found = limits.penalties(chapter, 2, 1, 1)
     np.testing.assert_array_equal(found, limits.penalties(chapter, 2, 1, 1))
-    lifted = limits.tightened(np.array([22.0, 11.0]), np.array([20.0, 10.0]))
+    lifted = information.tightened(np.array([22.0, 11.0]), np.array([20.0, 10.0]))
     assert lifted == pytest.approx({"value": 10, "low": 10, "high": 10})
 
 
 def test_a_climb_is_a_share_of_the_rule_on_the_same_episodes():
-    found = limits.climbed(np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([50.0, 150.0]))
+    found = lagrangian.climbed(np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([50.0, 150.0]))
     assert found["value"].tolist() == [20, 30]
     assert found.index.tolist() == [1, 2]
     assert (found["low"] <= found["value"]).all()
