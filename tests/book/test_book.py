@@ -73,6 +73,8 @@ def test_pair_is_in_sync_and_executed(path):
     assert sources(pair) == sources(source), "run `make pairs`"
     code = [cell for cell in pair.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run `make pairs`"
+    said = [output.text for cell in code for output in cell.outputs if output.get("name") == "stderr"]
+    assert said == [], "warnings, and paths of one machine"
     assert [cell.id for cell in pair.cells] == [f"cell-{i:02}" for i in range(len(pair.cells))]
     assert set(pair.metadata) <= {"jupytext", "kernelspec", "language_info"}
 
