@@ -213,7 +213,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
     stock = state.on_hand[:, :1] + state.in_transit[:, 0, :1] - waiting
     direct = env.parameters.demand.average * env.parameters.demand.direct
     budget = (stock - direct).clamp(min=0) + cap  # left after this period's shipments, plus what arrives by the next
-    position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(1, descending=True)
+    position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(dim=1, descending=True, stable=True)
     clear = position > margin - _limits(env)[1][rank]
     best = torch.arange(env.retailers, device=env.device) == 0
     bank = torch.minimum(bank, pace * (env.horizon - observation.period))

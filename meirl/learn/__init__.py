@@ -95,7 +95,7 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
         network.load_state_dict(saved["best"])
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit {env.name}: {first_line(error)}") from error
-    return network.to(env.device).eval(), env
+    return network.to(env.device, env.dtype).eval(), env
 
 
 def load(algo: str, env: str, **changes: Any) -> tuple[Policy, Env]:

@@ -146,11 +146,11 @@ def finite(values: torch.Tensor, what: str) -> torch.Tensor:
 
 
 def seeded(kind: Callable[[Env, Any], Any], env: Env, config: Any, seed: int) -> Any:
-    """A learner's ``Network`` on the environment's device, its weights from ``seed``, not from the global stream."""
+    """A learner's ``Network`` on its environment's device, in its precision; ``seed`` alone gives the weights."""
     check_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(env, config).to(env.device)
+        return kind(env, config).to(env.device, env.dtype)
 
 
 def mlp(sizes: Sequence[int], activation: str, initialisation: str = "pytorch", gain: float = 1.0) -> nn.Sequential:

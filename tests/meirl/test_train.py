@@ -68,6 +68,17 @@ def test_same_seed_same_result(algo):
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+def test_an_agent_trains_and_loads_in_the_precision_of_its_environment(algo, dtype, tmp_path):
+    env = meirl.make("divergent-stationary", dtype=dtype)
+    changes = {"copies": 1} | ({"workers": 1} if algo == "a3c" else {})
+    tiny = {"steps": 1, "environments": 2, "evaluations": 1, "validation_episodes": 2, **changes}
+    done = train(algo, env, preset(algo, "tuned", env.name, **tiny), out=tmp_path)
+    for policy, where in ((done.policy, env), load_policy(tmp_path, dtype=dtype)):
+        assert policy(where.observe(where.reset(1), 0)).dtype == dtype
+
+
 def test_training_leaves_the_global_random_stream_alone():
     torch.manual_seed(7)
     expected = torch.rand(3)
