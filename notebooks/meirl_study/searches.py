@@ -23,9 +23,11 @@ SEEDS = range(5)
 """Seeds of every search: of its training scenarios and its candidates."""
 LONG: dict[str, Any] = {"episodes": 64, "generations": 50, "candidates": 8}
 SEARCHES: dict[str, dict[str, dict[str, Any]]] = {
-    "divergent-stationary": {"base-stock": {}, "echelon-base-stock": {}, "bank-and-switch": LONG},
+    "divergent-stationary": {
+        "base-stock": {}, "echelon-base-stock": {}, "balanced-echelon": {}, "bank-and-switch": LONG,
+    },
     "divergent-nonstationary": {
-        "base-stock": {}, "echelon-base-stock": {},
+        "base-stock": {}, "echelon-base-stock": {}, "balanced-echelon": {},
         "fair-shares-informed": {"episodes": 128, "generations": 80, "candidates": 4},
     },
     "meis-stationary": {"s-S": LONG, "s-S-cover": LONG, "s-S-cover-informed": LONG},

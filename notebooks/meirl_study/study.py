@@ -35,7 +35,7 @@ SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
 LONG_SEEDS = {"quick": 2, "full": 5}
 """Training seeds of each cell at ten times that budget."""
-FEW_SEEDS = {"quick": 2, "full": 4}
+FEW_SEEDS = {"quick": 2, "full": 10}
 """Training seeds of experiments beside the study: the published agents trained again, faults, starts from a rule."""
 BUDGETS = {"tuned": "1×", "long": "10×"}
 """Presets that are trained for the published number of simulated steps, and for ten times as many."""
