@@ -29,7 +29,6 @@ from ..rollout import play
 from .rule import Box, Levels, Range, Rule
 
 ROWS = 4096  # episodes played at once: enough to keep a core busy, few enough to stay in its cache
-FINALISTS = 20  # candidates that are scored again on validation scenarios
 WIDENINGS = 3  # times that a box may be widened
 AT_BOUND = 0.01  # a level this close to its bound, as a share of the range, counts as at it
 
@@ -66,7 +65,7 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
 
 def tune(
     env: Env, rule: Rule, *, seed: int = 0, episodes: int = 64, generations: int = 60, candidates: int = 6,
-    box: Box | None = None, widen: bool = True, progress: bool = True, kept: Path | None = None,
+    finalists: int = 20, box: Box | None = None, widen: bool = True, progress: bool = True, kept: Path | None = None,
 ) -> Search:  # fmt: skip
     """Search for a rule's best levels; the `Search` has them, their provenance, and a history.
 
@@ -80,6 +79,7 @@ def tune(
         episodes: training episodes that every candidate plays.
         candidates: population size per level.
         generations: generations of the search, fewer if the population converges; each widened box adds up to half.
+        finalists: how many of the last population are scored again, on validation scenarios, which choose among them.
         box: search range of every level; the rule's own if None.
         widen: widen a box whose bound was hit; False shows what a narrow box does.
         progress: show a progress bar.
@@ -92,13 +92,14 @@ def tune(
     box = dict(rule.ranges(env) if box is None else box)
     if not box:
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
-    if episodes < 1 or generations < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
-        raise ValueError(f"need episodes, generations >= 1 and a training seed, got {episodes}, {generations}, {seed}")
+    if min(episodes, generations, finalists) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
+        given = f"{episodes}, {generations}, {finalists}, {seed}"
+        raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {given}")
     effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
     found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     effort.bar.close()
     seconds = time.perf_counter() - effort.start
-    levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:FINALISTS])
+    levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:finalists])
     provenance = {
         "validation_cost": round(cost, 4), "validation_episodes": VALIDATION_EPISODES,
         "training_cost": round(float(found.fun), 4), "seed": seed, "training_episodes": episodes,

@@ -35,7 +35,7 @@ WORTH = 0.05
 """Share of the cost that must be left to gain, or reinforcement learning is not worth the trouble."""
 TAIL = 0.05  # share of the episodes that are the worst
 EFFORT: dict[str, dict[str, Any]] = {
-    "quick": {"episodes": 16, "generations": 10, "candidates": 2, "widen": False},
+    "quick": {"episodes": 16, "generations": 10, "candidates": 2, "finalists": 5, "widen": False},
     "full": {"episodes": 64, "generations": 60, "candidates": 6},
 }
 """Of every search, by profile: options of `meirl.heuristics.tuning.tune`."""

@@ -42,7 +42,7 @@ RACED = {
     "meis-nonstationary": {"textbook rule": "s-S", "designed rule": "s-S-cover-informed"},
 }
 """The searches that are drawn beside the learners' training, by environment and opponent."""
-QUICK: dict[str, Any] = {"episodes": 8, "generations": 3, "candidates": 2, "widen": False}
+QUICK: dict[str, Any] = {"episodes": 8, "generations": 3, "candidates": 2, "finalists": 3, "widen": False}
 """What the profile ``quick`` changes in every search."""
 
 

@@ -60,6 +60,8 @@ def test_same_seed_same_levels_and_the_budget_is_counted():
     finalists = 10 * meirl.evaluation.VALIDATION_EPISODES * 30  # the whole population is scored again
     assert first.tuned.provenance["simulated_steps"] == 4 * population * 8 * 30 + finalists
     assert first.history["best_cost"].is_monotonic_decreasing
+    few = tuning.tune(env, rule, finalists=3, **options)
+    assert few.tuned.provenance["simulated_steps"] == 4 * population * 8 * 30 + finalists * 3 // 10
     other = tuning.tune(env, rule, **{**options, "seed": 5})
     assert other.tuned.levels != first.tuned.levels
 
@@ -109,6 +111,7 @@ def test_test_scenarios_are_never_looked_at(monkeypatch):
         ("s-S", {}, "'s-S' is for the meis chain"),
         ("base-stock", {"seed": 2_000_000_002}, "training seed"),
         ("base-stock", {"generations": 0}, "generations"),
+        ("base-stock", {"finalists": 0}, "finalists"),
     ],
 )
 def test_tune_refuses(rule, options, message):

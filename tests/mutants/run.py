@@ -3,6 +3,9 @@
 ``python tests/mutants/run.py [ID ...] [--jobs N]``; the list is ``mutants.yaml`` beside it. The project is copied
 into a temporary folder, once a job, and only copies are broken. Ends with 1 if a mutant survives or no longer applies,
 with 2 if the tests do not even pass on the unbroken copy.
+
+``--notebooks`` asks whether the book alone would notice: it breaks environments and learners only, and runs some
+notebooks instead of the tests, with nothing trained beforehand. It ends with 1 if fewer than half are killed.
 """
 
 import os
@@ -25,7 +28,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_name("mutants.yaml")
-COPIED = ("pyproject.toml", "meirl", "notebooks/meirl_study", "tests")
+COPIED = ("pyproject.toml", "meirl", "notebooks", "tests")
+NOTEBOOKS = ("06-one-cell", "01-formulating-the-mdp", "02-scenarios", "05-a3c")
+BY_NOTEBOOKS = ("meirl/envs", "meirl/learn")
 LIMIT = 600  # seconds; a mutant that takes longer counts as killed: the suite would not have ended
 SURVIVED, GONE = "SURVIVED", "text not found"
 PACKAGES = "import meirl, meirl_study; print(meirl.__file__, meirl_study.__file__, sep='\\n')"
@@ -57,7 +62,7 @@ def read(path: Path = LIST) -> list[Mutant]:
 def copied(tree: Path) -> Path:
     """Copy what the tests need of the project into a folder, which is returned."""
     tree.mkdir()
-    ignore = shutil.ignore_patterns("__pycache__", ".*")
+    ignore = shutil.ignore_patterns("__pycache__", ".*", "runs")
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tree / name, ignore=ignore)
@@ -84,6 +89,18 @@ def pytest(tree: Path, tests: Sequence[str]) -> tuple[int | None, str]:
     return python(tree, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests)
 
 
+def nbval(tree: Path, notebooks: Sequence[str]) -> tuple[int | None, str]:
+    """Execute notebooks of a copy, one after the other, until one gives something else than it has."""
+    code, output = 0, ""
+    for name in notebooks:
+        shutil.rmtree(tree / "notebooks" / "runs", ignore_errors=True)  # what an unbroken copy has trained
+        options = ["-p", "nbval.plugin", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+        code, output = python(tree, "-m", "pytest", "-x", "-q", *options, "--no-header", f"notebooks/{name}.ipynb")
+        if code != 0:
+            break
+    return code, output
+
+
 @contextmanager
 def broken(path: Path, text: str) -> Iterator[None]:
     """Give a file another text for a while."""
@@ -95,8 +112,8 @@ def broken(path: Path, text: str) -> Iterator[None]:
         path.write_bytes(before)
 
 
-def judged(mutant: Mutant, tree: Path) -> str:
-    """``killed by TEST``, `SURVIVED`, or `GONE`.
+def judged(mutant: Mutant, tree: Path, notebooks: Sequence[str] = ()) -> str:
+    """``killed by TEST``, `SURVIVED`, or `GONE`; by its tests, or else by notebooks.
 
     Raises:
         RuntimeError: if pytest could not run the tests at all.
@@ -106,7 +123,7 @@ def judged(mutant: Mutant, tree: Path) -> str:
     if text is None:
         return GONE
     with broken(path, text):
-        code, output = pytest(tree, mutant.tests)
+        code, output = nbval(tree, notebooks) if notebooks else pytest(tree, mutant.tests)
     if code is None:
         return f"killed by the time limit, {LIMIT} s"
     if code == 0:
@@ -117,22 +134,28 @@ def judged(mutant: Mutant, tree: Path) -> str:
     return f"killed by {first[1]}"
 
 
-def checked(tree: Path, mutants: Sequence[Mutant]) -> str:
+def checked(tree: Path, mutants: Sequence[Mutant], notebooks: Sequence[str] = ()) -> str:
     """What is wrong with a copy before anything is broken; empty if nothing is."""
     code, output = python(tree, "-c", PACKAGES)
     if code or not all(Path(line).is_relative_to(tree) for line in output.split("\n") if line):
         return f"the copy {tree} is not what is imported:\n{output}"
-    code, output = pytest(tree, list(dict.fromkeys(test for mutant in mutants for test in mutant.tests)))
+    tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    code, output = nbval(tree, notebooks) if notebooks else pytest(tree, tests)
     return f"the tests fail before anything is broken:\n{output[-3000:]}" if code != 0 else ""
 
 
 def main(ids: Annotated[list[str] | None, typer.Argument(help="mutants to run; all, if none is named")] = None,
-         jobs: Annotated[int, typer.Option(min=1, help="mutants at once")] = 1) -> None:  # fmt: skip
+         jobs: Annotated[int, typer.Option(min=1, help="mutants at once")] = 1,
+         notebooks: Annotated[bool, typer.Option("--notebooks", help="by notebooks instead of tests")] = False,
+         ) -> None:  # fmt: skip
     """Break the code in one line at a time, and see whether a test fails."""
     mutants = read()
     if unknown := set(ids or ()) - {mutant.id for mutant in mutants}:
         raise typer.BadParameter(f"no such mutant: {', '.join(sorted(unknown))}")
     mutants = [mutant for mutant in mutants if not ids or mutant.id in ids]
+    if notebooks:
+        mutants = [mutant for mutant in mutants if mutant.file.startswith(BY_NOTEBOOKS)]
+    judges = NOTEBOOKS if notebooks else ()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
         for number in range(jobs):
@@ -141,19 +164,19 @@ def main(ids: Annotated[list[str] | None, typer.Argument(help="mutants to run; a
         def one(mutant: Mutant) -> str:
             tree, started = trees.get(), time.perf_counter()
             try:
-                verdict = judged(mutant, tree)
+                verdict = judged(mutant, tree, judges)
             finally:
                 trees.put(tree)
             print(f"{mutant.id:36} {time.perf_counter() - started:5.0f} s  {verdict}", flush=True)
             return verdict
 
-        if problem := checked(Path(folder).resolve() / "0", mutants):
+        if problem := checked(Path(folder).resolve() / "0", mutants, judges):
             print(problem, file=sys.stderr)
             raise typer.Exit(2)
         verdicts = list(pool.map(one, mutants))
     bad = [mutant.id for mutant, verdict in zip(mutants, verdicts, strict=True) if verdict in (SURVIVED, GONE)]
     print(f"{len(mutants) - len(bad)} of {len(mutants)} killed" + (f"; not so: {', '.join(bad)}" if bad else ""))
-    raise typer.Exit(bool(bad))
+    raise typer.Exit(2 * len(bad) > len(mutants) if notebooks else bool(bad))
 
 
 if __name__ == "__main__":
