@@ -189,6 +189,29 @@ def exploration_tax(env: Env, network: ActorCritic, scenario: Scenario, seed: in
     return compare({"as played": network, "as trained": drawn}, env, scenario)
 
 
+def exploration_taxes(chapter: Chapter, networks: Mapping[str, ActorCritic]) -> pd.DataFrame:
+    """The exploration tax of an agent in each environment, for reading.
+
+    Args:
+        chapter: gives environments, test scenarios and seed.
+        networks: by environment.
+
+    Returns:
+        One row an environment: its cost ``as played`` and ``as trained``, as text, and in percent of the first the
+        ``tax [%]`` with its interval ``low`` and ``high``.
+    """
+    rows = {}
+    for name, network in networks.items():
+        pair = exploration_tax(chapter.envs[name], network, chapter.tests[name], chapter.seed)
+        percent = 100 / pair.loc["as played", "value"]
+        rows[name] = {
+            **{how: format(cost, chapter.forms[name]) for how, cost in pair["value"].items()},
+            "tax [%]": percent * pair.loc["as trained", "difference"],
+            **{end: percent * pair.loc["as trained", f"difference_{end}"] for end in ("low", "high")},
+        }
+    return pd.DataFrame(rows).T
+
+
 def trained(
     chapter: Chapter, learner: str, env: str, seeds: Sequence[int], folder: str = "", **changes: Any
 ) -> pd.DataFrame:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 import torch
 
 from meirl.envs import Env
 from meirl.learn import preset
 from meirl.learn.experience import Collector, Segment, estimate, without_luck
-from meirl.learn.networks import ActorCritic
+from meirl.learn.networks import ActorCritic, seeded
+
+from .chapter import Chapter
 
 COPIES = 8  # of every scenario: enough to tell what they have in common
 ENVIRONMENTS = 64
@@ -150,3 +153,23 @@ def noise(env: Env, network: ActorCritic, seed: int, batches: int) -> dict[str, 
         "same batch": variance_ratio(raw, copies)["value"],
         "fair": fair["value"], "low": fair["low"], "high": fair["high"],
     }  # fmt: skip
+
+
+def before_and_after(chapter: Chapter, networks: Mapping[str, ActorCritic], batches: int) -> pd.DataFrame:
+    """What `noise` measures in every environment, of an agent before its training and after.
+
+    Args:
+        chapter: gives environments and seed.
+        networks: trained agents by environment.
+        batches: of each estimate.
+
+    Returns:
+        Index: ``environment`` and ``agent`` (``untrained``, ``trained``); columns as in `noise`.
+    """
+    rows = {}
+    for name, network in networks.items():
+        env = chapter.envs[name]
+        untrained = seeded(ActorCritic, env, preset("ppo", "tuned", name), chapter.seed)
+        for agent, weights in {"untrained": untrained, "trained": network}.items():
+            rows[name, agent] = noise(env, weights, chapter.seed, batches)
+    return pd.DataFrame(rows).T.rename_axis(["environment", "agent"])

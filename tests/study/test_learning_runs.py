@@ -140,6 +140,21 @@ def test_the_exploration_tax_is_of_drawn_actions(name):
         assert abs(free) < 1e-3 * table.loc["as played", "value"]
 
 
+def test_the_tax_of_every_environment_is_in_percent_of_what_it_costs_as_played():
+    chapter, name = setup("quick", 1, "cpu"), "meis-stationary"
+    env = make(name, horizon=20)
+    made = {"envs": {name: env}, "tests": {name: env.sample(8, 0)}, "forms": {name: ".3f"}}
+    vars(chapter).update(made)
+    network = seeded(ActorCritic, env, preset("ppo", "tuned", name), 0)
+    (row,) = learning.exploration_taxes(chapter, {name: network}).to_dict("records")
+    expected = learning.exploration_tax(env, network, made["tests"][name], seed=1)
+    played, trained = expected["value"]
+    assert (row["as played"], row["as trained"]) == (f"{played:.3f}", f"{trained:.3f}")
+    assert row["tax [%]"] == pytest.approx(100 * (trained / played - 1))
+    assert row["low"] == pytest.approx(100 * expected.loc["as trained", "difference_low"] / played)
+    assert row["low"] < row["tax [%]"] < row["high"]
+
+
 def test_runs_of_a_preset_are_trained_once_and_timed(tmp_path, monkeypatch):
     chapter = setup("quick", 0, "cpu")
     monkeypatch.setitem(vars(chapter), "root", tmp_path)

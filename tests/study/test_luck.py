@@ -137,3 +137,21 @@ def test_different_scenarios_have_no_copies():
     within = {copies: float(a.var(1).mean() / a.flatten(1).var(1).mean()) for copies, a in found.items()}
     assert within[1] == pytest.approx(1, abs=0.15)  # the environments of a column have nothing in common
     assert within[luck.COPIES] < 0.7
+
+
+def test_every_agent_is_measured_before_its_training_and_after(monkeypatch):
+    chapter, network = SimpleNamespace(envs={"meis-stationary": make("meis-stationary")}, seed=3), OneWeight()
+    asked = []
+
+    def noise(env, weights, seed, batches):
+        asked.append((env.name, weights, seed, batches))
+        return {"fair": len(asked)}
+
+    monkeypatch.setattr(luck, "noise", noise)
+    table = luck.before_and_after(chapter, {"meis-stationary": network}, 5)
+    assert table["fair"].to_dict() == {("meis-stationary", "untrained"): 1, ("meis-stationary", "trained"): 2}
+    (_, untrained, *_), (_, trained, *_) = asked
+    assert trained is network
+    expected = seeded(ActorCritic, chapter.envs["meis-stationary"], preset("ppo", "tuned", "meis-stationary"), 3)
+    assert all(torch.equal(value, untrained.state_dict()[key]) for key, value in expected.state_dict().items())
+    assert [(env, seed, batches) for env, _, seed, batches in asked] == [("meis-stationary", 3, 5)] * 2
