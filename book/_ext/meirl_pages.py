@@ -12,10 +12,11 @@ from typing import Any, get_type_hints
 
 from docutils import nodes
 from pydantic import BaseModel
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc_annotation, pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.ext.autosummary import Autosummary
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import restify
 
@@ -59,6 +60,18 @@ class FullNames(SphinxPostTransform):
         for node in self.document.findall(pending_xref):
             if node["refdomain"] == "py" and node["reftype"] != "mod":
                 node["reftarget"] = full_name(node.get("py:module"), node["reftarget"])
+
+
+class Values(SphinxPostTransform):
+    """The value of a constant is shown if it reads like Python: no folder of this machine, no ``<function ...>``."""
+
+    default_priority = 5
+
+    def run(self, **_: Any) -> None:
+        """Drop the others."""
+        for node in list(self.document.findall(desc_annotation)):
+            if re.match(r"\s*= .*(Path\(|<)", node.astext(), re.DOTALL):
+                node.parent.remove(node)
 
 
 def full_name(module: str | None, name: str) -> str:
@@ -115,6 +128,28 @@ def add_table(app: Sphinx, _what: str, name: str, value: Any, _options: Any, lin
 def signature(_app: Sphinx, _what: str, _name: str, value: Any, *_: Any) -> tuple[str, None] | None:
     """Leave the signature of a model to its table."""
     return ("", None) if inspect.isclass(value) and issubclass(value, BaseModel) else None
+
+
+def plain_types(_app: Sphinx, value: Any, _bound: bool) -> None:
+    """Leave out of a command's types what typer keeps there: objects, shown with their address in memory."""
+    if any("Annotated[" in str(kind) for kind in getattr(value, "__annotations__", {}).values()):
+        value.__annotations__ = get_type_hints(value)
+
+
+def prose(self: GoogleDocstring, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
+    """What is returned, as a section of napoleon's: annotations have the type, so a colon in a sentence ends none."""
+    lines = self._dedent(self._consume_to_next_section())
+    return [("", "", self.__class__(lines, self._config).lines())] if lines else []
+
+
+def prose_of_attribute(self: GoogleDocstring) -> tuple[str, list[str]]:
+    """The same for what stands below a constant."""
+    lines = [self._lines.next(), *self._dedent(self._consume_to_end())]
+    return "", self.__class__(lines, self._config).lines()
+
+
+GoogleDocstring._consume_returns_section = prose  # type: ignore[method-assign]
+GoogleDocstring._consume_inline_attribute = prose_of_attribute  # type: ignore[method-assign]
 
 
 def skip(_app: Sphinx, _what: str, _name: str, member: Any, *_: Any) -> bool | None:
@@ -215,7 +250,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of it."""
     app.add_directive("summary", Summary)
     app.add_post_transform(FullNames)
+    app.add_post_transform(Values)
     app.connect("autodoc-process-docstring", add_table, priority=600)  # after napoleon
+    app.connect("autodoc-before-process-signature", plain_types)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
     app.connect("html-page-context", without_thebe)

@@ -6,6 +6,9 @@ const mark = new ResizeObserver((entries) => entries.forEach(({ target }) => {
   if (scrolls) target.tabIndex = 0; // so that the arrow keys scroll it
   else target.removeAttribute("tabindex");
 }));
+// Equations are there once MathJax has set them.
+addEventListener("load", () => window.MathJax?.startup?.promise?.then(() =>
+  document.querySelectorAll("mjx-container[display]").forEach((box) => mark.observe(box))));
 addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(boxes).forEach((box) => mark.observe(box));
   // On a phone a figure fits the screen, and a button or a tap enlarges it.

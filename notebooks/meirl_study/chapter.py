@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,8 +156,9 @@ def verdict(low: float, high: float) -> str:
 
 
 def shown(value: float, low: float, high: float, form: str = ",.1f", unit: str = "") -> str:
-    """A number with its interval, as the text has it: ``5.0 % (4.2 to 5.9)``."""
-    return f"{value:{form}}{unit} ({low:{form}} to {high:{form}})"
+    """A number with its interval, as the text has it: ``5.0 % (4.2 to 5.9)``; nothing rounds to ``-0.0``."""
+    text, *ends = (re.sub(r"^-(?=[0.]+%?$)", "", format(number, form)) for number in (value, low, high))
+    return f"{text}{unit} ({' to '.join(ends)})"
 
 
 def glue_all(values: Mapping[str, Any]) -> None:

@@ -100,19 +100,18 @@ def beside_cost(costs: Cells, fills: Cells, opponent: str, resamples: int) -> pd
         for learner in LEARNERS:
             cost, rule = costs[name, learner], costs[name, opponent]
             filled = fills[name, learner], fills[name, opponent]
+            percent = 100 * (cost - rule) / rule.mean()  # as in `against`, so that its intervals are the same
             rows[name, learner] = (
-                _interval("", _extra, cost, rule, resamples=resamples)
+                _interval("", np.mean, percent, resamples=resamples)
                 | _interval("tail_", _extra_tail, cost, rule, resamples=resamples)
                 | _interval("fill_", _points, *filled, resamples=resamples)
             )
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _interval(
-    prefix: str, statistic: Callable[..., float], ours: np.ndarray, theirs: np.ndarray, resamples: int
-) -> dict[str, float]:
-    low, high = bootstrap(statistic, ours, theirs, resamples=resamples)
-    return {f"{prefix}value": statistic(ours, theirs), f"{prefix}low": low, f"{prefix}high": high}
+def _interval(prefix: str, statistic: Callable[..., Any], *costs: np.ndarray, resamples: int) -> dict[str, float]:
+    low, high = bootstrap(statistic, *costs, resamples=resamples)
+    return {f"{prefix}value": float(statistic(*costs)), f"{prefix}low": low, f"{prefix}high": high}
 
 
 def _extra(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -154,7 +154,7 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
     for opponent, values in saving.items():
         each = ", ".join(f"{value:.0f} %" for value in values)
         found[f"The {opponent} costs less than the published agent"] = (
-            f"{each} less", "{numref}`fig-evidence`", "`make book PROFILE=full`",
+            f"{each} less", "[the figure of all evidence](#fig-evidence)", "`make book PROFILE=full`",
             "levels that the published agent beats on our test scenarios",
         )  # fmt: skip
     for opponent, table in compared.items():
@@ -165,7 +165,7 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
             ]
             algo, budget = str(learner).split()
             found[f"{learner} against the {opponent}"] = (
-                "; ".join(ends), "{numref}`fig-verdict`",
+                "; ".join(ends), "[the figure of differences](#fig-verdict)",
                 f"`meirl study --algo {algo.lower()} --preset {'tuned' if budget == '1×' else 'long'}`",
                 "other seeds whose mean falls outside the interval",
             )  # fmt: skip

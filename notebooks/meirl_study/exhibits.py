@@ -25,9 +25,16 @@ FOLDERS = {"meirl": "meirl", "meirl_study": "notebooks/meirl_study", "meirl_book
 
 
 def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
-    """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``)."""
-    shown = {c: values[c].map(("{:" + formats[c] + "}").format) if c in formats else values[c] for c in values}
-    return pd.DataFrame(shown, index=values.index)
+    """A table for reading: every column named in ``formats`` as text, by its format (for example ``",.0f"``).
+
+    The index loses its names, which pandas would give a row of their own; nothing rounds to ``-0.0``.
+    """
+    shown = {
+        c: values[c].map(("{:" + formats[c] + "}").format).replace(r"^-(?=[0.]+%?$)", "", regex=True)
+        if c in formats else values[c]
+        for c in values
+    }  # fmt: skip
+    return pd.DataFrame(shown, index=values.index.set_names([None] * values.index.nlevels))
 
 
 def api_link(thing: Any) -> str:

@@ -202,7 +202,7 @@ def exploration_taxes(chapter: Chapter, networks: Mapping[str, ActorCritic]) -> 
     """
     rows = {}
     for name, network in networks.items():
-        pair = exploration_tax(chapter.envs[name], network, chapter.tests[name], chapter.seed)
+        pair: Any = exploration_tax(chapter.envs[name], network, chapter.tests[name], chapter.seed)
         percent = 100 / pair.loc["as played", "value"]
         rows[name] = {
             **{how: format(cost, chapter.forms[name]) for how, cost in pair["value"].items()},

@@ -245,7 +245,7 @@ def advice(gap: Mapping[str, float], trained: Mapping[str, Any] | None) -> tuple
     if trained is None:
         return "unknown", (
             f"Nobody can save more than {most:.0f} % on top of this rule, and that only by knowing the future. How "
-            "much of it an agent finds that does not know it, only training tells: run it again with --train."
+            "much of it an agent finds that does not know it, only training tells: run it again with `--train`."
         )
     low, high = trained["percent_low"], trained["percent_high"]
     budget = f"trained {trained['seeds']} times for {trained['steps']:,} steps, PPO"

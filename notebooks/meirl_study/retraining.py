@@ -173,6 +173,6 @@ def answer(table: pd.DataFrame, form: str) -> str:
             f"By its {WEIGHTS[row['weights']]}, {whose}: **{row['lands']}**. Our seeds cost {costs['mean']} on "
             f"average, from {costs['cheapest']} to {costs['dearest']}, so one more would cost between {costs['low']} "
             f"and {costs['high']} (95\N{NBSP}%); the study's own agent costs {costs['study']} on the same episodes, "
-            f"more than {row['cheaper']} of our {row['seeds']}."
+            f"more than {row['cheaper'] or 'none'} of our {row['seeds']} seeds."
         )
     return " ".join(sentences)

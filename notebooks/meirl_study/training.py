@@ -151,6 +151,12 @@ def by_seed(results: pd.DataFrame, rule: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([seeds, pd.DataFrame({"mean over seeds": {**seeds.mean(), "low": low, "high": high}}).T])
 
 
+def cheaper_seeds(sheet: pd.DataFrame, budget: str) -> str:
+    """How many seeds of a budget cost less than the designed rule in `data_sheet`: ``7 of 10 at 1×``."""
+    rows = sheet[sheet.index.str.startswith(f"{budget}, seed")]
+    return f"{int((rows['difference'] < 0).sum())} of {len(rows)} at {budget}"
+
+
 def measures(run: pd.DataFrame) -> dict[str, float]:
     """Mean ``cost``, ``fill_rate`` and ``cvar95`` of one policy's test episodes."""
     return {"cost": run["cost"].mean(), "fill_rate": run["fill_rate"].mean(), "cvar95": cvar(run["cost"].to_numpy())}

@@ -165,3 +165,19 @@ def test_launch_buttons_open_a_notebook_that_exists(path):
     binder, colab = (button["url"] for button in EXTENSION["launch_buttons"]("owner/name", twin)["buttons"])
     assert binder == f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{twin}"
     assert colab == f"https://colab.research.google.com/github/owner/name/blob/main/{twin}"
+
+
+@built
+@pytest.mark.parametrize("page", sorted(set(exhibits.PAGES.values())))
+def test_the_api_reference_shows_types_and_defaults_as_in_the_source(page):
+    text = api(page).find("main").text
+    assert " object at 0x" not in text
+    assert not re.search(r"(Posix|Windows)Path\(| = <", text)
+
+
+@built
+def test_the_type_of_a_result_is_its_annotation_not_the_beginning_of_a_sentence():
+    fields = entry("meirl.evaluation.compare").find_next_sibling("dd")
+    named = {term.text.rstrip(":"): term.find_next_sibling("dd").text.strip() for term in fields.find_all("dt")}
+    assert named["Return type"] == "DataFrame"
+    assert named["Returns"].startswith("One row a policy: mean cost")

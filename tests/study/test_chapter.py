@@ -86,6 +86,7 @@ def test_a_verdict_is_what_the_interval_of_our_cost_minus_theirs_says(low, high,
 def test_a_number_is_shown_with_its_interval():
     assert chapter.shown(5.04, 4.2, 5.9, unit=" %") == "5.0 % (4.2 to 5.9)"
     assert chapter.shown(12_345.6, -1.4, 20_000, ",.0f") == "12,346 (-1 to 20,000)"
+    assert chapter.shown(-0.04, -0.3, 0.2) == "0.0 (-0.3 to 0.2)"
 
 
 def test_what_is_glued_are_plain_values(monkeypatch):

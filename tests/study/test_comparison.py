@@ -1,6 +1,7 @@
 """Chapter 7's comparisons on made costs: one environment where PPO is clearly cheaper, one where nothing is clear."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from meirl_study import comparison
@@ -66,6 +67,8 @@ def test_cost_tail_and_service_each_have_their_own_difference(cells):
     found = comparison.beside_cost(cells, fills, "designed rule", 200)
     row = found.loc[("clear", "PPO 1×")]
     assert row["value"] == pytest.approx(-50)
+    elsewhere, ends = comparison.against(cells, "designed rule", 200), ["value", "low", "high"]
+    pd.testing.assert_frame_equal(found[ends], elsewhere[ends])  # one interval for one number, on every page
     assert row["tail_value"] == pytest.approx(100 * (60 / 110 - 1))  # the worst of 20 episodes costs 110, or 60
     assert row[["fill_value", "fill_low", "fill_high"]].tolist() == pytest.approx([3, 3, 3])
     assert found.loc[("clear", "A3C 1×"), "fill_value"] == pytest.approx(0, abs=1e-9)

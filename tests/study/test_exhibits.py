@@ -71,3 +71,7 @@ def test_a_table_for_reading_formats_what_it_is_told():
     shown = exhibits.table(table, {"cost": ",.0f"})
     assert shown.to_dict("list") == {"cost": ["1,234", "nan"], "name": ["a", "b"]}
     assert list(shown.index) == ["x", "y"]
+    small = pd.DataFrame({"gap": [-0.04, -0.06]}, index=pd.Index(["x", "y"], name="chain"))
+    shown = exhibits.table(small, {"gap": ".1f"})
+    assert shown["gap"].tolist() == ["0.0", "-0.1"]
+    assert shown.index.name is None

@@ -318,9 +318,9 @@ def test_curves_of_effort_hold_what_each_seed_had_by_then():
     first, second = (pd.DataFrame({"steps": steps, "value": value})
                      for steps, value in (([1.0, 4.0], [9.0, 3.0]), ([2.0, 8.0], [7.0, 1.0])))  # fmt: skip
     grid, values = figures.verdict.together([first, second], "steps")
-    assert (grid[0], grid[-1]) == (2.0, pytest.approx(4.0))  # from where all have begun to where the first ends
+    assert (grid[0], grid[-1]) == (2.0, pytest.approx(8.0))  # from where all have begun to where the last ends
     assert values[:, 0].tolist() == [9, 7]
-    assert values[:, -1].tolist() == [3, 7]
+    assert values[:, -1].tolist() == [3, 1]  # the first keeps what it had
 
 
 def test_what_nobody_faces_has_no_backlog_to_draw():

@@ -188,7 +188,7 @@ AGENTS = {"seeds": 3, "steps": 1000}
     [
         (GAP, None, "no", "would save at most 4.9 % more"),
         (GAP | {"percent_high": 5.1}, None, "unknown", "Nobody can save more than 5 %"),
-        (WIDE, None, "unknown", "run it again with --train"),
+        (WIDE, None, "unknown", "run it again with `--train`"),
         (
             WIDE,
             {"percent": -9, "percent_low": -12, "percent_high": -6},

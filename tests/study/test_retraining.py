@@ -118,7 +118,7 @@ def test_the_answer_in_words_and_as_a_table(monkeypatch):
         "By its best weights by validation, which the study evaluated: **yes**. Our seeds cost 101.7"
     )
     assert "By its last weights, for comparison: **no**." in text
-    assert "the study's own agent costs 100.0 on the same episodes, more than 1 of our 3." in text
+    assert "the study's own agent costs 100.0 on the same episodes, more than 1 of our 3 seeds." in text
     shown = retraining.shown(table, {"meis-stationary": ",.0f"})
     assert shown.loc["meis-stationary, last weights", "cheapest to dearest"] == "121 to 123"
     assert shown["lands there"].tolist() == ["yes", "no"]

@@ -111,6 +111,8 @@ def test_the_sheet_of_a_cell_has_every_seed_at_both_budgets_and_both_rules(cell,
     assert rules["difference"].tolist() == [100, 0]
     assert rules["low"].isna().all()
     assert len(sheet) == 3 + 3 + 2
+    assert training.cheaper_seeds(sheet, "1×") == "0 of 2 at 1×"
+    assert training.cheaper_seeds(sheet, "10×") == "2 of 2 at 10×"
 
 
 def test_gaps_to_both_rules_in_a_sentence(cell, results):

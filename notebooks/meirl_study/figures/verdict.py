@@ -49,10 +49,11 @@ def together(tables: Sequence[pd.DataFrame], column: str) -> tuple[np.ndarray, n
         column: of the effort.
 
     Returns:
-        Efforts that every seed has reached, ``(points,)``, and what each seed had by then, ``(seeds, points)``.
+        Efforts from where every seed has begun to where the last one ends, ``(points,)``, and what each seed had by
+        then, ``(seeds, points)``; one that has ended keeps what it had.
     """
     first = max(table[column].iloc[0] for table in tables)
-    last = max(first * 1.01, min(table[column].iloc[-1] for table in tables))
+    last = max(first * 1.01, *(table[column].iloc[-1] for table in tables))
     grid = np.geomspace(first, last, GRID)
     rows = [
         table["value"].to_numpy()[np.searchsorted(table[column].to_numpy(), grid * (1 + 1e-9), side="right") - 1]

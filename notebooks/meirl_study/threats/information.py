@@ -104,18 +104,15 @@ def against(agents: np.ndarray, rules: Mapping[str, np.ndarray], resamples: int 
     """
     rows = {}
     for name, cost in rules.items():
-        low, high = bootstrap(_extra, agents, cost[None], resamples=resamples)
-        rows[name] = {"value": _extra(agents, cost[None]), "low": low, "high": high}
+        percent = 100 * (agents - cost) / cost.mean()
+        low, high = bootstrap(np.mean, percent, resamples=resamples)
+        rows[name] = {"value": percent.mean(), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _costs(env: Env, policies: Sequence[Policy], scenario: Scenario) -> np.ndarray:
     """``(seeds, episodes)``."""
     return np.stack([rollout(env, policy, scenario)["cost"].to_numpy() for policy in policies])
-
-
-def _extra(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return 100 * (ours.mean() / theirs.mean() - 1)
 
 
 def tuned_blind(name: str, rule: str, fact: str, options: Mapping[str, Any], root: Path) -> Policy:
