@@ -229,9 +229,9 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         table: of `play` or `published.remeasured`.
 
     Returns:
-        One row an environment: cost as ``reported``, as ``re-measured`` with its ``standard error`` and ``cvar95``;
-        the ``difference in standard errors``, both measurements' together; the study's service level as
-        ``service reported`` and as ``service re-measured``; the ``fill rate``.
+        One row an environment: cost as ``reported``, with its standard error ``error reported``; as ``re-measured``
+        with its ``standard error`` and ``cvar95``; the ``difference in standard errors``, both measurements' together;
+        the study's service level as ``service reported`` and as ``service re-measured``; the ``fill rate``.
     """
     rows = {}
     for name, played in table.groupby("env", sort=False):
@@ -240,7 +240,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         ours, error = cost.mean(), cost.std(ddof=1) / len(cost) ** 0.5
         both = np.hypot(error, theirs["agent_std"] / theirs["episodes"] ** 0.5)
         rows[str(name)] = {
-            "reported": theirs["agent_cost"], "re-measured": ours, "standard error": error, "cvar95": cvar(cost),
+            "reported": theirs["agent_cost"], "error reported": theirs["agent_std"] / theirs["episodes"] ** 0.5,
+            "re-measured": ours, "standard error": error, "cvar95": cvar(cost),
             "difference in standard errors": (ours - theirs["agent_cost"]) / both,
             "service reported": theirs["agent_service_level"],
             "service re-measured": played["published_service_level"].mean(), "fill rate": played["fill_rate"].mean(),
@@ -254,7 +255,7 @@ def shown(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
     for name, row in table.iterrows():
         form, service = forms[str(name)], row["service reported"]
         rows[name] = {
-            "reported": f"{row['reported']:{form}}",
+            "reported": f"{row['reported']:{form}} ± {row['error reported']:{form}}",
             "re-measured": f"{row['re-measured']:{form}} ± {row['standard error']:{form}}",
             "difference in standard errors": f"{row['difference in standard errors']:+.1f}",
             "service level, reported": "none" if np.isnan(service) else f"{service:.1%}",

@@ -1,6 +1,6 @@
 """Cells, one policy on one environment each: their test episodes in one table, as matrices of costs, with intervals.
 
-Chapters 0, 7 and 10 put the same policies beside each other: rules, which are not trained, and agents, trained with
+Several chapters put the same policies beside each other: rules, which are not trained, and agents, trained with
 several seeds. All have played the same test episodes.
 """
 

@@ -1,4 +1,4 @@
-"""Chapter 7: learners against two opponents and against each other, over episodes and training seeds."""
+"""Evaluation: learners against two opponents and against each other, over episodes and training seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 4's toy: what the horizon is to a critic, depending on whether it sees how much time is left.
+"""A toy: what the horizon is to a critic, depending on whether it sees how much time is left.
 
 In every period of an episode a cost of 1 is paid, whatever an agent does. So no action is better than another, and
 every advantage should be 0.

@@ -1,4 +1,4 @@
-"""What chapters 4 to 6 do with training runs: read their clock, compare them with rules, look at their orders."""
+"""What chapters do with training runs: read their clock, compare them with rules, look at their orders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 10: how far policies are from what no policy can beat, and what improves a tuned rule."""
+"""How good it could be: how far policies are from what no policy can beat, and what improves a tuned rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 4's measurement: what copies of a scenario have in common, and what a learner gains by taking it out."""
+"""What copies of a scenario have in common, and what a learner gains by taking it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 2's measurements: what common random numbers gain when two policies are compared."""
+"""Measurements of the chapter on scenarios: what common random numbers gain when two policies are compared."""
 
 from __future__ import annotations
 

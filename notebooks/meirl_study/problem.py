@@ -1,4 +1,4 @@
-"""Chapter 1's tables: a few periods that add up, what can be served, all parameters, and what each side gets to see."""
+"""Tables of the problem: a few periods that add up, what can be served, all parameters, what each side sees."""
 
 from __future__ import annotations
 

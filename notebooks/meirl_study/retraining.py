@@ -1,4 +1,4 @@
-"""Chapter 6: the study's agents trained again over seeds, by their best and by their last weights.
+"""The study's agents trained again over seeds, by their best and by their last weights.
 
 The preset ``as-published`` has every hyperparameter of the study, its defects switched on, and its agents see what the
 study's saw. If our training were the study's, its one agent would be one more seed: so the question is whether its cost

@@ -1,4 +1,4 @@
-"""Chapter 3's tables: sanity rows, the published baselines re-run and repaired, rules of either kind as tuned."""
+"""Tables of heuristics: sanity rows, published baselines re-run and repaired, rules of either kind as tuned."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Stable-Baselines3's view: train its agents on the native batched environment. Needs the extra ``meirl[bench]``.
 
-`cost` is the outside reference of chapter 4: its PPO on our environment, for as many steps, scored as ours is.
+`cost` is the outside reference of the chapter on PPO: its PPO on our environment, for as many steps, scored as ours is.
 """
 
 from __future__ import annotations

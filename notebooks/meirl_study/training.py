@@ -1,4 +1,4 @@
-"""Chapter 6: hyperparameters that differ between cells, learning curves in percent of a rule, and every seed."""
+"""The cells: hyperparameters that differ between them, learning curves in percent of a rule, and every seed."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ def _panel(ax: Axes, curves: pd.DataFrame, textbook: float, limits: tuple[float,
         ax.axhline(textbook, color=style.GREY, ls=":", lw=1.2, label="textbook rule")
     else:
         note = ax.annotate(f"textbook rule: {textbook:.0f} %", (0.98, 0.93), xycoords="axes fraction", fontsize=8)
+        note.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5})
         note.set(ha="right", va="top", color=style.GREY)
     ax.set(xscale="log", ylim=limits)
     ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")

@@ -13,6 +13,7 @@ from . import style
 
 HIGHEST = 60  # percent above the rule: what is worse is off the axis
 GRID = 80  # points of a curve
+SMOOTHED = 20  # periods
 COLOURS = {"search, textbook rule": style.ORANGE, "search, designed rule": style.BLACK, "PPO": style.BLUE,
            "A3C": style.VERMILION}  # fmt: skip
 
@@ -112,8 +113,8 @@ def behaviour(seen: Mapping[str, Mapping[str, np.ndarray]], nodes: Sequence[str]
         nodes: names, upstream first.
         unit: of the cost.
     """
-    facts = {"on hand": "on hand\n[units]", "orders": "orders\n[units]", "backlog": "backlog\n[units]",
-             "cost so far": f"cost so far\n[{unit}]"}  # fmt: skip
+    facts = {"on hand": "on hand\n[units]", "orders": f"orders, mean of\n{SMOOTHED} periods [units]",
+             "backlog": "backlog\n[units]", "cost so far": f"cost so far\n[{unit}]"}  # fmt: skip
     figure, axes = plt.subplots(len(facts), len(seen), figsize=(style.WIDTH, 6.2), sharex=True, sharey="row")
     colours = style.looks(nodes)
     for column, (policy, record) in enumerate(seen.items()):
@@ -121,10 +122,17 @@ def behaviour(seen: Mapping[str, Mapping[str, np.ndarray]], nodes: Sequence[str]
         for row, (fact, label) in enumerate(facts.items()):
             ax, values = axes[row, column], record[fact]
             series = [values] if values.ndim == 1 else values.T
+            if fact == "orders":  # one by one they are a slab of ink
+                series = [np.convolve(line, np.full(SMOOTHED, 1 / SMOOTHED), "valid") for line in series]
             named = nodes[len(nodes) - len(series) :] if values.ndim > 1 else ["all"]
             for name, line in zip(named, series, strict=True):
                 look = colours.get(name, {"color": style.BLACK}) | {"marker": "", "lw": 0.8}
-                ax.plot(line, label=name if name in colours else None, **look)
+                ax.plot(
+                    np.arange(len(values) - len(line), len(values)),
+                    line,
+                    label=name if name in colours else None,
+                    **look,
+                )
             if not column:
                 ax.set_ylabel(label)
                 style.money(ax.yaxis, label)
