@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from . import style
 
-ABOVE = 1.5  # the axis ends at so many times the dearest reference: what matters happens below
-
 
 @style.styled
 def pays(histories: Mapping[str, pd.DataFrame], unit: str, reference: Mapping[str, float]) -> Figure:
@@ -29,9 +27,10 @@ def pays(histories: Mapping[str, pd.DataFrame], unit: str, reference: Mapping[st
             ordered = history.sort_values(column)
             ax.plot(ordered[column] / scale, ordered["validation_cost"], ms=4, label=name)
         style.reference_lines(ax.axhline, reference)
-    best = [history["validation_cost"].min() for history in histories.values()]
-    top = max(ABOVE * max(reference.values()), 1.1 * max(best))  # a curve that comes near nothing is seen all the same
-    axes[0].set(xlabel="environment steps [millions]", ylim=(0.97 * min(*best, *reference.values()), top))
+    costs = [history["validation_cost"] for history in histories.values()]
+    # A beginner costs many times as much: the dearer half of a run's validations may leave the axis.
+    shown = [*reference.values(), *(end for cost in costs for end in (cost.min(), cost.median()))]
+    axes[0].set(xlabel="environment steps [millions]", ylim=(0.98 * min(shown), 1.02 * max(shown)))
     axes[1].set(xlabel="time since the first report [seconds]")
     style.money(axes[0].yaxis, f"mean cost of an episode\n[{unit}]")
     style.shared_legend(figure, 2)
