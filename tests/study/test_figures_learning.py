@@ -13,7 +13,9 @@ def history(best: float) -> pd.DataFrame:
     return pd.DataFrame({"steps": [1e6, 2e6, 3e6], "seconds": [0.0, 10.0, 20.0], "validation_cost": cost})
 
 
-@pytest.mark.parametrize(("best", "low", "high"), [(190.0, 0.98 * 190, 1.02 * 1_500), (900.0, 0.98 * 200, 1.02 * 1_500)])
+@pytest.mark.parametrize(
+    ("best", "low", "high"), [(190.0, 0.98 * 190, 1.02 * 1_500), (900.0, 0.98 * 200, 1.02 * 1_500)]
+)
 def test_the_axis_shows_the_rules_and_the_cheaper_half_of_every_run(best, low, high):
     figure = figures.pays({"1 worker": history(200.0), "2 workers": history(best)}, "10,000s", RULES)
     steps, seconds = figure.axes
