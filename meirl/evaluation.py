@@ -99,7 +99,5 @@ def estimate(sample: np.ndarray, name: str = "value", confidence: float = 0.95) 
 def interval(sample: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval for the mean of a sample ``(n,)``; a constant sample gives a point, a single number NaN."""
     error = float(sample.std(ddof=1)) / len(sample) ** 0.5 if len(sample) > 1 else float("nan")
-    if error == 0:
-        return float(sample.mean()), float(sample.mean())
-    half = error * float(stdtrit(len(sample) - 1, (1 + confidence) / 2))
+    half = error * float(stdtrit(len(sample) - 1, (1 + confidence) / 2)) if error else 0.0
     return float(sample.mean()) - half, float(sample.mean()) + half

@@ -93,8 +93,9 @@ def tune(
     if not box:
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
     if min(episodes, generations, finalists) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
-        given = f"{episodes}, {generations}, {finalists}, {seed}"
-        raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {given}")
+        raise ValueError(
+            f"need {episodes=}, {generations=}, {finalists=} of at least 1 and a training seed, not {seed}"
+        )
     effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
     found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     effort.bar.close()

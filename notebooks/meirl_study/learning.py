@@ -11,14 +11,15 @@ import pandas as pd
 import torch
 
 from meirl import heuristics
-from meirl.envs import Env, Observation, Scenario
-from meirl.evaluation import compare, held_out
+from meirl.envs import Env, Scenario
+from meirl.evaluation import held_out
 from meirl.learn import Run, find_learner, load_policy
 from meirl.learn.networks import ActorCritic
 from meirl.rollout import Policy, play, rollout
 
 from . import exhibits, study
 from .chapter import Chapter
+from .luck import exploration_tax
 from .rules import published_agent
 from .statistics import bootstrap, crossed
 
@@ -167,26 +168,6 @@ def networks(chapter: Chapter, algo: str, **which: Any) -> dict[str, ActorCritic
     chapter.study(**which)
     folders = {task.env: task.folder(chapter.root) for task in chapter.tasks(**which)}
     return {name: cast(ActorCritic, load_policy(folder, chapter.envs[name])[0]) for name, folder in folders.items()}
-
-
-def exploration_tax(env: Env, network: ActorCritic, scenario: Scenario, seed: int) -> pd.DataFrame:
-    """Play a network as it is tested, and as it was trained: with its noise as it was when these weights were kept.
-
-    Args:
-        env: the environment.
-        network: actor and critic.
-        scenario: what both play.
-        seed: of the draws.
-
-    Returns:
-        The table of `meirl.compare`, rows ``as played`` and ``as trained``; the ``difference`` is the tax.
-    """
-    generator = torch.Generator(env.device).manual_seed(seed)
-
-    def drawn(observation: Observation) -> torch.Tensor:
-        return network.squashed(network.sample(network.head(observation.vector()), generator))
-
-    return compare({"as played": network, "as trained": drawn}, env, scenario)
 
 
 def exploration_taxes(chapter: Chapter, networks: Mapping[str, ActorCritic]) -> pd.DataFrame:

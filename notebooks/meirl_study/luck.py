@@ -1,4 +1,4 @@
-"""What copies of a scenario have in common, and what a learner gains by taking it out."""
+"""What copies of a scenario have in common, what a learner gains by taking it out, and what its own noise costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from meirl.envs import Env
+from meirl.envs import Env, Observation, Scenario
+from meirl.evaluation import compare
 from meirl.learn import preset
 from meirl.learn.experience import Collector, Segment, estimate, without_luck
 from meirl.learn.networks import ActorCritic, seeded
@@ -173,3 +174,23 @@ def before_and_after(chapter: Chapter, networks: Mapping[str, ActorCritic], batc
         for agent, weights in {"untrained": untrained, "trained": network}.items():
             rows[name, agent] = noise(env, weights, chapter.seed, batches)
     return pd.DataFrame(rows).T.rename_axis(["environment", "agent"])
+
+
+def exploration_tax(env: Env, network: ActorCritic, scenario: Scenario, seed: int) -> pd.DataFrame:
+    """Play a network as it is tested, and as it was trained: with its noise as it was when these weights were kept.
+
+    Args:
+        env: the environment.
+        network: actor and critic.
+        scenario: what both play.
+        seed: of the draws.
+
+    Returns:
+        The table of `meirl.compare`, rows ``as played`` and ``as trained``; the ``difference`` is the tax.
+    """
+    generator = torch.Generator(env.device).manual_seed(seed)
+
+    def drawn(observation: Observation) -> torch.Tensor:
+        return network.squashed(network.sample(network.head(observation.vector()), generator))
+
+    return compare({"as played": network, "as trained": drawn}, env, scenario)

@@ -11,7 +11,7 @@ import torch
 from meirl import compare, held_out, heuristics, make, rollout
 from meirl.learn import preset
 from meirl.learn.networks import ActorCritic, seeded
-from meirl_study import learning, statistics
+from meirl_study import learning, luck, statistics
 from meirl_study.chapter import setup
 
 
@@ -129,14 +129,14 @@ def test_the_exploration_tax_is_of_drawn_actions(name):
     env = make(name, horizon=20)
     network = seeded(ActorCritic, env, preset("ppo", "tuned", name), 0)
     scenario = env.sample(8, 0)
-    table = learning.exploration_tax(env, network, scenario, seed=1)
+    table = luck.exploration_tax(env, network, scenario, seed=1)
     assert list(table.index) == ["as played", "as trained"]
     assert table.loc["as played", "value"] == compare({"network": network}, env, scenario)["value"].item()
     assert table.loc["as trained", "difference"] != 0
-    pd.testing.assert_frame_equal(table, learning.exploration_tax(env, network, scenario, seed=1))
+    pd.testing.assert_frame_equal(table, luck.exploration_tax(env, network, scenario, seed=1))
     if network.gaussian:  # without noise there is nothing to pay
         network.log_std.fill_(-20.0)
-        free = learning.exploration_tax(env, network, scenario, seed=1).loc["as trained", "difference"]
+        free = luck.exploration_tax(env, network, scenario, seed=1).loc["as trained", "difference"]
         assert abs(free) < 1e-3 * table.loc["as played", "value"]
 
 
@@ -147,7 +147,7 @@ def test_the_tax_of_every_environment_is_in_percent_of_what_it_costs_as_played()
     vars(chapter).update(made)
     network = seeded(ActorCritic, env, preset("ppo", "tuned", name), 0)
     (row,) = learning.exploration_taxes(chapter, {name: network}).to_dict("records")
-    expected = learning.exploration_tax(env, network, made["tests"][name], seed=1)
+    expected = luck.exploration_tax(env, network, made["tests"][name], seed=1)
     played, trained = expected["value"]
     assert (row["as played"], row["as trained"]) == (f"{played:.3f}", f"{trained:.3f}")
     assert row["tax [%]"] == pytest.approx(100 * (trained / played - 1))
