@@ -92,10 +92,9 @@ def tune(
     box = dict(rule.ranges(env) if box is None else box)
     if not box:
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
-    if min(episodes, generations, finalists) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
-        raise ValueError(
-            f"need {episodes=}, {generations=}, {finalists=} of at least 1 and a training seed, not {seed}"
-        )
+    counts = episodes, generations, finalists
+    if min(counts) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
+        raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {counts} and {seed}")
     effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
     found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     effort.bar.close()

@@ -157,8 +157,13 @@ def verdict(low: float, high: float) -> str:
 
 def shown(value: float, low: float, high: float, form: str = ",.1f", unit: str = "") -> str:
     """A number with its interval, as the text has it: ``5.0 % (4.2 to 5.9)``; nothing rounds to ``-0.0``."""
-    text, *ends = (re.sub(r"^-(?=[0.]+%?$)", "", format(number, form)) for number in (value, low, high))
+    text, *ends = (number(each, form) for each in (value, low, high))
     return f"{text}{unit} ({' to '.join(ends)})"
+
+
+def number(value: float, form: str) -> str:
+    """A number by its format, without the minus of what rounds to ``-0.0``."""
+    return re.sub(r"^-(?=[0.]+%?$)", "", format(value, form))
 
 
 def glue_all(values: Mapping[str, Any]) -> None:

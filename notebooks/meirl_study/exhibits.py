@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import pandas as pd
 
 from meirl.learn.config import LearnerConfig
+
+from .chapter import number
 
 PAGES = {
     "meirl.envs": "api-envs", "meirl.heuristics": "api-heuristics", "meirl.learn": "api-learn", "meirl": "api",
@@ -29,11 +32,7 @@ def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
 
     The index loses its names, which pandas would give a row of their own; nothing rounds to ``-0.0``.
     """
-    shown = {
-        c: values[c].map(("{:" + formats[c] + "}").format).replace(r"^-(?=[0.]+%?$)", "", regex=True)
-        if c in formats else values[c]
-        for c in values
-    }  # fmt: skip
+    shown = {c: values[c].map(partial(number, form=formats[c])) if c in formats else values[c] for c in values}
     return pd.DataFrame(shown, index=values.index.set_names([None] * values.index.nlevels))
 
 
