@@ -37,7 +37,8 @@ lint: $(VENV)/installed  ## style and types
 unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
 	$(PY) -m pytest -rs $(PARALLEL) tests meirl notebooks/meirl_study
 
-test: lint html  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
+test: $(VENV)/installed  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
+	@$(MAKE) --no-print-directory -j2 lint html   # either keeps one core busy
 	$(PY) -m meirl book --profile quick
 	$(PY) -m pytest -rs $(PARALLEL) --cov --cov-report= tests meirl notebooks/meirl_study
 	$(PY) -m pytest -rs $(PARALLEL) --nbval --nbval-current-env notebooks   # apart: with coverage nbval loses its kernels

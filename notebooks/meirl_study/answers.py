@@ -17,7 +17,7 @@ from meirl.rollout import rollout
 
 from . import known, study
 from .cells import Cells, matrices, played
-from .chapter import Chapter, shown
+from .chapter import Chapter, number, shown
 from .statistics import bootstrap
 
 PASS = {
@@ -220,7 +220,7 @@ def texts(table: pd.DataFrame) -> dict[str, str]:
     for (_, policy), gap in zip(table.index.tolist(), table["value"].tolist(), strict=True):
         kinds.setdefault("rule" if policy == "designed rule" else policy, []).append(gap)
     for kind, values in kinds.items():
-        ends = sorted({f"{min(values):.1f}", f"{max(values):.1f}"}, key=float)
+        ends = sorted({number(min(values), ".1f"), number(max(values), ".1f")}, key=float)
         found[f"gap-{kind}"] = f"{' to '.join(ends)} %"
     return found
 

@@ -237,7 +237,8 @@ def effort(chapter: Chapter, episodes: int) -> dict[str, dict[str, list[pd.DataF
         above that of the designed rule as committed, on the validation scenarios that gave the cost.
     """
     changes, seeds = (searches.QUICK, range(2)) if chapter.quick else ({}, searches.SEEDS)
-    raced = [task for task in searches.tasks(seeds, **changes) if task.rule in searches.RACED[task.env].values()]
+    rules = {name: searches.raced(env).values() for name, env in chapter.envs.items()}
+    raced = [task for task in searches.tasks(seeds, **changes) if task.rule in rules.get(task.env, ())]
     searches.run(raced, chapter.root, jobs=chapter.jobs, progress=False)
     return {name: _panel(chapter, env, raced, episodes) for name, env in chapter.envs.items()}
 
@@ -248,7 +249,7 @@ def _panel(
     scenario = held_out(env, "validation", episodes)
     best = rollout(env, load(env), held_out(env, "validation"))["cost"].to_numpy()
     panel = {}
-    for side, rule in searches.RACED[env.name].items():
+    for side, rule in searches.raced(env).items():
         own = [task for task in raced if (task.env, task.rule) == (env.name, rule)]
         curves = [searches.curve(env, task, chapter.root, scenario) for task in own]
         panel[f"search, {side}"] = [relative(curve, "cost", best[:episodes].mean()) for curve in curves]

@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,8 @@ import pandas as pd
 
 from meirl.learn.config import LearnerConfig
 
-from .chapter import number
+from .chapter import PROJECT, number
 
-PAGES = {
-    "meirl.envs": "api-envs", "meirl.heuristics": "api-heuristics", "meirl.learn": "api-learn", "meirl": "api",
-    "meirl_study": "api-study", "meirl_book": "api-book",
-}  # fmt: skip
-"""Page of the API reference by package; the first that a module belongs to is its own."""
 FOLDERS = {"meirl": "meirl", "meirl_study": "notebooks/meirl_study", "meirl_book": "book"}
 """Folder of every package in the checkout."""
 
@@ -36,21 +31,28 @@ def table(values: pd.DataFrame, formats: Mapping[Any, str]) -> pd.DataFrame:
     return pd.DataFrame(shown, index=values.index.set_names([None] * values.index.nlevels))
 
 
+@cache
+def reference() -> dict[str, str]:
+    """Page of the API reference, ``book/api*.md``, by module that it documents."""
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted((PROJECT / "book").glob("api*.md"))}
+    return {name: page for page, text in pages.items() for name in re.findall(r"automodule:: (\S+)", text)}
+
+
 def api_link(thing: Any) -> str:
     """Address of a function, class or method in the API reference, relative to any page of the book.
 
     A private one has no entry: its class is linked to, or its module.
 
     Raises:
-        ValueError: if it does not come from one of the project's packages.
+        ValueError: if no page documents its module.
     """
     module = thing.__module__
     public = list(takewhile(lambda name: not name.startswith("_"), thing.__qualname__.split(".")))
     anchor = ".".join([module, *public]) if public else f"module-{module}"
-    for package, page in PAGES.items():
-        if f"{module}.".startswith(f"{package}."):
-            return f"{page}.html#{anchor}"
-    raise ValueError(f"{module}.{thing.__qualname__} is not in the API reference: expected one of {', '.join(FOLDERS)}")
+    if module not in reference():
+        known = ", ".join(FOLDERS)
+        raise ValueError(f"{module}.{thing.__qualname__} is not in the API reference: expected one of {known}")
+    return f"{reference()[module]}.html#{anchor}"
 
 
 def source(thing: Callable[..., object]) -> Any:

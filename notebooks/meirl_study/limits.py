@@ -18,7 +18,7 @@ from meirl.rollout import rollout
 from . import information, study
 from .bounds import hindsight_bound
 from .cells import Cells
-from .chapter import Chapter, shown, verdict
+from .chapter import Chapter, number, shown, verdict
 from .lagrangian import dual_curves
 from .pathwise import warm_start
 from .statistics import bootstrap
@@ -287,7 +287,7 @@ def compared(row: pd.Series, opponent: str, form: str | None = None) -> str:
     """
     ends = f"; difference {row['low']:+{form}} to {row['high']:+{form}}" if form else ""
     found = verdict(row["low"], row["high"])
-    return f"{WORDS.get(found, found)} {opponent} ({row['percent']:+.1f} %{ends})"
+    return f"{WORDS.get(found, found)} {opponent} ({number(row['percent'], '+.1f')} %{ends})"
 
 
 def gained(history: pd.DataFrame) -> pd.Series:

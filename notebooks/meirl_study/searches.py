@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from meirl import files
 from meirl.envs import Env, Scenario, make
-from meirl.heuristics import RULES, Levels, levels_file, read_levels, tuning
+from meirl.heuristics import RULES, Levels, best_rule, levels_file, read_levels, tuning
 
 from .processes import attended
 
@@ -35,15 +35,13 @@ SEARCHES: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 """What is searched: by environment and rule, options of `meirl.heuristics.tuning.tune`."""
 
-RACED = {
-    "divergent-stationary": {"textbook rule": "echelon-base-stock", "designed rule": "bank-and-switch"},
-    "divergent-nonstationary": {"textbook rule": "base-stock", "designed rule": "fair-shares-informed"},
-    "meis-stationary": {"textbook rule": "s-S", "designed rule": "s-S-cover-informed"},
-    "meis-nonstationary": {"textbook rule": "s-S", "designed rule": "s-S-cover-informed"},
-}
-"""The searches that are drawn beside the learners' training, by environment and opponent."""
 QUICK: dict[str, Any] = {"episodes": 8, "generations": 3, "candidates": 2, "finalists": 3, "widen": False}
 """What the profile ``quick`` changes in every search."""
+
+
+def raced(env: Env) -> dict[str, str]:
+    """Whose searches are drawn beside the learners' training: by opponent, the rule whose levels are committed."""
+    return {"textbook rule": best_rule(env, textbook=True), "designed rule": best_rule(env)}
 
 
 class SearchTask(NamedTuple):

@@ -11,7 +11,7 @@ AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="ut
 BUILT = [path.relative_to(HTML).as_posix() for path in sorted(HTML.rglob("*.html"))]
 # Not the theme's templates, nor the address of the book, which only sends on to the first page.
 PAGES = [page for page in BUILT if not page.startswith("_static/") and page != "index.html"]
-# Sphinx makes ninety source listings from one template: for axe-core, which takes seconds, the longest stand for all.
+# Sphinx makes ninety source listings from one template: the longest stand for all.
 LISTINGS = sorted(
     (page for page in PAGES if page.startswith("_modules/")), key=lambda page: (HTML / page).stat().st_size
 )
@@ -75,23 +75,6 @@ def requests(chrome: Chrome, host: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES or [pytest.param("", marks=pytest.mark.skip("run `make html` first"))])
-def test_page_is_whole_in_a_browser(page, chrome, host):
-    chrome.get(host + page)
-    chrome.execute_async_script(TYPESET)
-    assert chrome.execute_script(BAD_MATH) == []
-    assert chrome.execute_script(NO_ALT) == []
-    for width in (DESK, PHONE):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        assert chrome.execute_script(OVERFLOW) == [], f"sticks out at {width} pixels"
-        if page.startswith("book/"):
-            cut = chrome.execute_async_script(CUT, width == PHONE)
-            assert cut == [], f"cut at {width} pixels" + ", and nothing says so" * (width == PHONE)
-    assert requests(chrome, host) == []
-    assert [entry["message"] for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
-
-
 def barriers(chrome: Chrome, theme: str) -> list[str]:
     """Barriers on the page that is open, `BARRIERS`."""
     chrome.execute_script(AXE)
@@ -99,11 +82,22 @@ def barriers(chrome: Chrome, theme: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", READ or [pytest.param("", marks=pytest.mark.skip("run `make html` first"))])
-def test_a_page_keeps_nobody_out(page, chrome, host):
+def test_page_is_whole_in_a_browser_and_keeps_nobody_out(page, chrome, host):
     chrome.get(host + page)
     chrome.execute_async_script(TYPESET)
+    assert chrome.execute_script(BAD_MATH) == []
+    assert chrome.execute_script(NO_ALT) == []
+    for width in (PHONE, DESK):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert chrome.execute_script(OVERFLOW) == [], f"sticks out at {width} pixels"
+        if page.startswith("book/"):
+            cut = chrome.execute_async_script(CUT, width == PHONE)
+            assert cut == [], f"cut at {width} pixels" + ", and nothing says so" * (width == PHONE)
     for theme in ("light", "dark"):
         assert barriers(chrome, theme) == [], f"in the {theme} theme"
+    assert requests(chrome, host) == []
+    assert [entry["message"] for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def test_barriers_are_found(chrome, tmp_path):

@@ -116,7 +116,6 @@ def chapter(tmp_path, monkeypatch):
 
 
 def test_searches_and_agents_on_one_axis(chapter, monkeypatch):
-    monkeypatch.setattr(searches, "RACED", {"meis-stationary": searches.RACED["meis-stationary"]})
     monkeypatch.setattr(searches, "SEARCHES", {"meis-stationary": searches.SEARCHES["meis-stationary"]})
     chapter.study(envs=["meis-stationary"])
     chapter.study(envs=["meis-stationary"], preset="long", seeds=chapter.long_seeds)

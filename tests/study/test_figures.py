@@ -329,6 +329,34 @@ def test_what_nobody_faces_has_no_backlog_to_draw():
     assert 29 < axes[-1].get_ylim()[1] < 40  # the second dearest costs 29 in all, the dearest leaves the axis
 
 
+def test_a_policy_looks_the_same_in_whatever_company():
+    few, many = style.looks(["PPO 10×", "some rule"]), style.looks(["textbook rule", "A3C 1×", "PPO 1×", "PPO 10×"])
+    assert few["PPO 10×"] == many["PPO 10×"] == style.policy("PPO, from the rule")
+    assert many["PPO 1×"]["color"] == many["PPO 10×"]["color"] == style.BLUE
+    assert (many["PPO 1×"]["linestyle"], many["PPO 1×"]["mfc"]) == ("--", "white")
+    assert few["some rule"]["color"] not in {look["color"] for name, look in few.items() if name != "some rule"}
+    assert style.policy("published PPO")["color"] != style.BLUE  # the study's agent is not ours
+
+
+def test_lines_to_compare_with_have_the_colour_of_their_policy():
+    figure = figures.searches({"a": pd.DataFrame({"simulated_steps": [1, 2], "best_cost": [9, 8]})}, "units",
+                              {"textbook rule (s-S)": 7.0, "random levels": 6.0})  # fmt: skip
+    textbook, other = figure.axes[0].lines[-2:]
+    assert textbook.get_color() == style.ORANGE
+    assert other.get_color() not in (style.ORANGE, style.BLUE)
+
+
+def test_learning_curves_have_the_colour_of_their_learner_and_a_legend_that_has_none():
+    figure = figures.cell_curves({"PPO, a": budgets(), "A3C, a": budgets()}, {"PPO, a": 120.0, "A3C, a": 120.0}, 2)
+    ppo, a3c = figure.axes
+    assert {line.get_linestyle() for line in ppo.lines[:2]} == {"--", "-"}
+    assert {line.get_color() for line in ppo.lines[:2]} == {style.BLUE}
+    assert {line.get_color() for line in a3c.lines[:2]} == {style.VERMILION}
+    named = {line.get_label(): line.get_color() for line in a3c.lines if "budget" in line.get_label()}
+    assert len(named) == 2
+    assert set(named.values()) == {style.GREY}
+
+
 def test_public_functions_say_what_they_draw():
     for name in figures.__all__:
         assert inspect.getdoc(getattr(figures, name)), name

@@ -31,22 +31,28 @@ def cell_curves(panels: Mapping[str, pd.DataFrame], textbook: Mapping[str, float
         ends = [panels[name].groupby(["budget", "seed"])["percent"].last().max() for name in row]
         lowest = min(panels[name]["percent"].min() for name in row)
         for name in row:
-            _panel(axes[name], panels[name], textbook[name], (min(lowest, 100) - 4, max(HIGHEST, 1.05 * max(ends))))
+            limits = min(lowest, 100) - 4, max(HIGHEST, 1.05 * max(ends))
+            _panel(axes[name], name, panels[name], textbook[name], limits)
     for name in row:
         axes[name].set_xlabel("simulated steps [millions]")
+    for budget, dash in (("1×", "--"), ("10×", "-")):  # in the legend without a colour, which is the learner's
+        label = f"{budget} the published budget: mean and range of seeds"
+        axes[name].plot([], [], color=style.GREY, ls=dash, marker="", lw=1.8, label=label)
     style.shared_legend(figure, 2)
     return figure
 
 
-def _panel(ax: Axes, curves: pd.DataFrame, textbook: float, limits: tuple[float, float]) -> None:
-    for (budget, table), look in zip(curves.groupby("budget", sort=False), style.CYCLE(), strict=False):
+def _panel(ax: Axes, name: str, curves: pd.DataFrame, textbook: float, limits: tuple[float, float]) -> None:
+    tables = {str(budget): table for budget, table in curves.groupby("budget", sort=False)}
+    looks = style.looks(f"{name} {budget}" for budget in tables)
+    for look, table in zip(looks.values(), tables.values(), strict=True):
         seeds = table.pivot_table(index="millions", columns="seed", values="percent")
         ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=look["color"], alpha=0.2, lw=0)
-        label = f"{budget} the published budget: mean and range of seeds"
-        ax.plot(seeds.mean(axis=1), label=label, **look | {"marker": "", "lw": 1.8})
-    ax.axhline(100, color=style.BLACK, lw=1, label="designed rule")
+        ax.plot(seeds.mean(axis=1), **look | {"marker": "", "lw": 1.8})
+    ax.axhline(100, **style.policy("designed rule") | {"marker": "", "lw": 1}, label="designed rule")
+    look = style.policy("textbook rule")
     if textbook <= limits[1]:
-        ax.axhline(textbook, color=style.GREY, ls=":", lw=1.2, label="textbook rule")
+        ax.axhline(textbook, **look | {"marker": "", "lw": 1.2, "linestyle": ":"}, label="textbook rule")
     else:
         note = ax.annotate(f"textbook rule: {textbook:.0f} %", (0.98, 0.93), xycoords="axes fraction", fontsize=8)
         note.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5})

@@ -114,8 +114,8 @@ def services(tables: Tables) -> Figure:
         ax.plot([0, 1], [0, 1], "-", color=style.GREY, lw=0.8)
         measures = tables[name][["fill_rate", "published_service_level"]]
         for i, (policy, look) in enumerate(style.looks(measures.index).items()):
-            colours = {"linestyle": "", "mfc": "white" if i >= len(style.CYCLE) else None}
-            ax.plot(*measures.loc[policy], ms=8, label=policy, **look | colours)
+            again = {"mfc": "white"} if i >= len(style.CYCLE) else {}
+            ax.plot(*measures.loc[policy], ms=8, label=policy, **look | {"linestyle": ""} | again)
         ax.set(xlabel="fill rate [share of demand]", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     style.shared_legend(figure, 4)
     return figure
@@ -204,7 +204,7 @@ def seed_spread(table: pd.DataFrame) -> Figure:
         ax.axhline(0, color=style.GREY, lw=0.8)
         for i, (algo, look) in enumerate(style.looks(algos).items()):
             cell = table.loc[(table["env"] == name) & (table["algo"] == algo), ["value", "low", "high"]]
-            ax.plot([i] * len(cell), cell["value"], alpha=0.6, mew=0, **look | {"linestyle": ""})
+            ax.plot([i] * len(cell), cell["value"], alpha=0.7, **look | {"linestyle": ""})
             mean = cell.mean().to_frame().T
             ax.errorbar(i + 0.25, mean["value"], yerr=style.whiskers(mean), fmt="_", color=style.BLACK, capsize=3)
         ax.set_xlim(-0.5, len(algos) - 0.4)
@@ -220,9 +220,10 @@ def hindsight(panels: Mapping[str, Mapping[str, np.ndarray]], units: Mapping[str
     """
     figure, axes = style.panels(panels, 4.6, rows=2)
     for name, ax in axes.items():
+        looks = style.looks(panels[name])
         rank = np.argsort(np.argsort(next(iter(panels[name].values()))))
         for label, cost in panels[name].items():
-            ax.plot(rank[: len(cost)], cost, ls="", ms=3, label=label)
+            ax.plot(rank[: len(cost)], cost, label=label, **looks[label] | {"linestyle": "", "ms": 3})
         ax.set(ylim=(0, None), xlabel="episode, cheapest for the heuristic first")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         style.money(ax.yaxis, f"cost of the episode\n[{units[name]}]")
@@ -256,7 +257,7 @@ def gaps(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     """
     figure, axes = style.panels(units, 6.4, rows=2, sharey=True)
     policies = list(dict.fromkeys(table["policy"]))
-    looks = style.looks(policies) | {"lower bound": {"color": style.BLACK, "marker": "X"}}
+    looks = style.looks(policies) | {"lower bound": {"color": style.GREY, "marker": "X"}}
     for name, ax in axes.items():
         here = table[table["environment"] == name].set_index("policy")
         bound = float(here["value"]["lower bound"])

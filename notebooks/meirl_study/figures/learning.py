@@ -22,7 +22,6 @@ def pays(histories: Mapping[str, pd.DataFrame], unit: str, reference: Mapping[st
     """
     figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.2), sharey=True)
     for ax, column, scale in zip(axes, ("steps", "seconds"), (1e6, 1), strict=True):
-        ax.set_prop_cycle(style.CYCLE[::2])  # the colour between is that of a reference line
         for name, history in histories.items():
             ordered = history.sort_values(column)
             ax.plot(ordered[column] / scale, ordered["validation_cost"], ms=4, label=name)

@@ -200,10 +200,11 @@ def duel(records: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Draw the first episode of `meirl.trajectory` by policy: demand, then stock, orders, backlog and cost so far."""
     labels = ("demand\n[units]", "warehouse stock\n[units]", "warehouse order\n[units]", "backlog\n[units]")
     figure, axes = plt.subplots(5, 1, figsize=(style.WIDTH, 6.6), sharex=True)
-    for name, record in records.items():
+    for name, look in style.looks(records).items():
+        record = records[name]
         stock, orders, backlog, cost = (record[key][0] for key in ("on_hand", "orders", "backlog", "cost"))
         for ax, values in zip(axes[1:], (stock[:, 0], orders[:, 0], backlog.sum(1), cost.cumsum()), strict=True):
-            ax.plot(values, marker="", lw=1, label=name)
+            ax.plot(values, label=name, **look | {"marker": "", "lw": 1})
     axes[0].plot(record["demand"][0].sum(1), "-", color=style.BLACK, lw=0.8)  # the same for all
     for ax, label in zip(axes, (*labels, "cost so far\n[units of cost]"), strict=True):
         style.money(ax.yaxis, label)

@@ -1,7 +1,8 @@
 """What figures share: the house style, PNGs with a palette, and the parts that many of them have.
 
-Every series takes the next colour, line style and marker of Matplotlib's cycle. Figures of lines ask for no marker,
-figures of points for no line.
+A policy looks the same in every figure: colour and marker say who it is, a hollow marker and a dashed line that it is
+the smaller of two. Every other series takes the next colour, line style and marker of Matplotlib's cycle. Figures of
+lines ask for no marker, figures of points for no line.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ HOUSE = Path(__file__).with_name("house.mplstyle")
 CYCLE = mpl.rc_params_from_file(HOUSE, use_default_template=False)["axes.prop_cycle"]
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = CYCLE.by_key()["color"]
 GREY = "#666666"
+POLICIES = {
+    "baseline": (GREY, "h"), "RL agent": (PURPLE, "X"), "published PPO": (PURPLE, "X"), "published A3C": (PURPLE, "X"),
+    "textbook rule": (ORANGE, "v"), "designed rule": (BLACK, "D"), "PPO": (BLUE, "o"), "A3C": (VERMILION, "s"),
+    "gradient": (GREEN, "^"), "imitation": (GREEN, "P"),
+}  # fmt: skip
+"""Colour and marker of a policy, by the first of these that its name has in it."""
+SMALLER = ("1×", "from nothing")  # ends of the names of what had less to begin with, or to learn from
 PARTS = {"holding": SKY, "shortage": VERMILION, "ordering": ORANGE, "pipeline": GREEN, "lost sales": PURPLE}
 WIDTH = 7.0  # inches: the text column
 
@@ -58,8 +66,24 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
-    """Colour, line style and marker by name, for what is drawn in several pieces."""
-    return dict(zip(names, CYCLE(), strict=False))
+    """Colour, line style and marker by name: of `POLICIES` where it is one, else what is next and not taken."""
+    names = list(names)
+    known = {name: look for name in map(str, names) if (look := policy(name))}
+    taken = {look["color"] for look in known.values()}
+    free = cycle([look for look in CYCLE if look["color"] not in taken])
+    return {name: known.get(str(name)) or next(free) for name in names}
+
+
+def policy(name: str) -> dict[str, Any]:
+    """How a policy looks in every figure; empty if the name is of none."""
+    for word, (colour, marker) in POLICIES.items():
+        if word in name:
+            smaller = name.endswith(SMALLER)
+            return {
+                "color": colour, "marker": marker, "linestyle": "--" if smaller else "-",
+                "mfc": "white" if smaller else colour,
+            }  # fmt: skip
+    return {}
 
 
 def whiskers(table: pd.DataFrame, prefix: str = "") -> np.ndarray:
@@ -121,7 +145,7 @@ def reference_lines(draw: Callable[..., Any], levels: Mapping[str, float] | None
     """Draw levels to compare with, by name, with ``ax.axhline`` or ``ax.axvline``."""
     lines = cycle([(BLACK, "--"), (VERMILION, "-."), (GREY, ":")])
     for (name, level), (colour, line) in zip((levels or {}).items(), lines, strict=False):
-        draw(level, color=colour, ls=line, lw=1.1, label=name)
+        draw(level, color=policy(name).get("color", colour), ls=line, lw=1.1, label=name)
 
 
 def cost_axis(ax: Axes, unit: str, reference: Mapping[str, float] | None = None) -> None:

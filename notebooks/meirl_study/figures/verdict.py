@@ -14,8 +14,6 @@ from . import style
 HIGHEST = 60  # percent above the rule: what is worse is off the axis
 GRID = 80  # points of a curve
 SMOOTHED = 20  # periods
-COLOURS = {"search, textbook rule": style.ORANGE, "search, designed rule": style.BLACK, "PPO": style.BLUE,
-           "A3C": style.VERMILION}  # fmt: skip
 
 
 @style.styled
@@ -30,11 +28,11 @@ def effort(panels: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]], column: s
     figure, axes = style.panels(panels, 5.0, "cost above the\ndesigned rule [%]", rows=2)
     for name, ax in axes.items():
         ax.axhline(0, color=style.GREY, lw=0.8)
-        for method, tables in panels[name].items():
-            algo, dash = method.removesuffix(" 1×").removesuffix(" 10×"), "--" if method.endswith(" 1×") else "-"
+        for method, look in style.looks(panels[name]).items():
+            tables = panels[name][method]
             x, values = together(tables, column)
-            ax.plot(x, values.mean(0), color=COLOURS[algo], ls=dash, marker="", lw=1.6, label=method)
-            ax.fill_between(x, values.min(0), values.max(0), color=COLOURS[algo], alpha=0.15, lw=0)
+            ax.plot(x, values.mean(0), label=method, **look | {"marker": "", "lw": 1.6})
+            ax.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.15, lw=0)
         lowest = min(table["value"].min() for tables in panels[name].values() for table in tables)
         ax.set(xscale="log", xlabel=label, ylim=(min(1.25 * lowest, -5), HIGHEST))
         ax.xaxis.set_major_formatter("{x:g}")
