@@ -120,8 +120,7 @@ class Run:
 
     def _found(self, out: Path, resume: bool) -> dict[str, Any] | None:
         """The checkpoint in the run's folder, None without one; an error if this run may not go on from it."""
-        path = out / "checkpoint.pt"
-        if not path.exists():
+        if not (path := out / "checkpoint.pt").exists():
             return None
         if not resume:
             raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
@@ -131,6 +130,8 @@ class Run:
             with suppress(ValidationError):
                 if type(model).model_validate_json(saved[key]) == model:
                     identity[key] = saved[key]
+        if Path(saved["env"]).name == Path(self.env.name).name:  # a chain's file may have moved, with its runs
+            identity["env"] = saved["env"]
         for key, expected in identity.items():
             if saved.get(key) != expected:
                 hint = f"its {key} differs from this run's; delete the folder or choose another"
@@ -148,9 +149,8 @@ class Run:
         Raises:
             ValueError: if the state does not fit; names the file.
         """
-        if self._saved is None:
+        if (saved := self._saved) is None:
             return False
-        saved = self._saved
         try:
             for weights in ("best", "network"):
                 self.network.load_state_dict(saved[weights])

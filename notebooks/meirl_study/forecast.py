@@ -48,7 +48,7 @@ def sentence(chapter: Chapter, cores: int | None = None) -> str:
     minutes = sum(CORE_MINUTES[kind] * count for kind, count in left.items()) + EXPERIMENTS * fresh
     there = len(runs(chapter)) + len(searches.tasks()) - left.total()
     if not left and not fresh:
-        return f"all {there} searches and runs are there: about half an hour"
+        return f"all {there} searches and runs are there: about twenty minutes"
     return (
         f"{left.total()} searches and runs to make, {there} are there: about {minutes / cores / 60 + 0.2:.1f} hours on "
         f"{cores} cores like those of the published book; what is stopped goes on where it was"

@@ -295,6 +295,22 @@ def test_another_run_cannot_be_resumed(finished):
         train("ppo", meirl.make("meis-stationary"), small("ppo", steps=1, clip=0.3), out=finished, resume=True)
 
 
+def test_a_chain_may_move_with_its_runs(tmp_path):
+    chain = json.loads(meirl.make("meis-stationary").parameters.model_dump_json())
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "chain.yaml").write_text(json.dumps(chain))
+    train("ppo", meirl.make(here / "chain.yaml"), small("ppo", steps=1), out=here / "run")
+    here.rename(there)
+    train("ppo", meirl.make(there / "chain.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
+    (there / "chain.yaml").write_text(json.dumps(chain | {"horizon": 100}))
+    with pytest.raises(ValueError, match="its parameters differs"):
+        train("ppo", meirl.make(there / "chain.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
+    (there / "chain.yaml").rename(there / "other.yaml")
+    with pytest.raises(ValueError, match="its env differs"):
+        train("ppo", meirl.make(there / "other.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut short", "garbage", "foreign"])
 def test_a_bad_checkpoint_is_refused_by_name(finished, tmp_path, damage):
     path = tmp_path / "policy.pt"

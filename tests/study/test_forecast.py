@@ -50,7 +50,7 @@ def test_nothing_to_make_is_said(chapter):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "levels.yaml").touch()
     (chapter.root / "threats").mkdir()
-    assert "are there: about half an hour" in forecast.sentence(chapter)
+    assert "are there: about twenty minutes" in forecast.sentence(chapter)
 
 
 def test_runs_are_made_once_with_a_bar(chapter, monkeypatch):
