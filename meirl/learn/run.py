@@ -130,8 +130,8 @@ class Run:
             with suppress(ValidationError):
                 if type(model).model_validate_json(saved[key]) == model:
                     identity[key] = saved[key]
-        if Path(saved["env"]).name == Path(self.env.name).name:  # a chain's file may have moved, with its runs
-            identity["env"] = saved["env"]
+        if (identity["parameters"], Path(self.env.name).name) == (saved["parameters"], Path(saved["env"]).name):
+            identity["env"] = saved["env"]  # the chain's file may have moved, with its runs
         for key, expected in identity.items():
             if saved.get(key) != expected:
                 hint = f"its {key} differs from this run's; delete the folder or choose another"

@@ -304,7 +304,7 @@ def test_a_chain_may_move_with_its_runs(tmp_path):
     here.rename(there)
     train("ppo", meirl.make(there / "chain.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
     (there / "chain.yaml").write_text(json.dumps(chain | {"horizon": 100}))
-    with pytest.raises(ValueError, match="its parameters differs"):
+    with pytest.raises(ValueError, match="its env differs"):
         train("ppo", meirl.make(there / "chain.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
     (there / "chain.yaml").rename(there / "other.yaml")
     with pytest.raises(ValueError, match="its env differs"):

@@ -247,6 +247,9 @@ def test_a_whole_run_or_one_of_another_chain_is_never_touched(todo, tmp_path):
     twin = tmp_path / "elsewhere" / Path(task.env).name
     twin.parent.mkdir()
     twin.write_bytes(Path(task.env).read_bytes())
+    play([task._replace(env=str(twin))], tmp_path, jobs=1)  # the same chain, moved
+    values = yaml.safe_load(Path(task.env).read_text())
+    twin.write_text(yaml.safe_dump(values | {"horizon": values["horizon"] + 1}))
     with pytest.raises(ValueError, match="its env differs"):
         play([task._replace(env=str(twin))], tmp_path, jobs=1)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
