@@ -58,16 +58,19 @@ def api_link(thing: Any) -> str:
 def source(thing: Callable[..., object]) -> Any:
     """Show the code of a function or class as it runs, without its docstring, and above it the file and the line.
 
-    The line links to the API reference, which has the docstring. The output is Markdown, the same bytes every time.
+    The line links to the API reference, which has the docstring, where there is one: a copy without ``book/`` has not.
+    The output is Markdown, the same bytes every time.
     """
     from IPython.display import Markdown  # a notebook has it
 
-    link, package = api_link(thing), thing.__module__.split(".")[0]
+    package = thing.__module__.split(".")[0]
     home = Path(str(sys.modules[package].__file__)).parent
     file = Path(FOLDERS[package], Path(inspect.getfile(inspect.unwrap(thing))).relative_to(home)).as_posix()
     lines, first = inspect.getsourcelines(thing)
     code = re.sub(r'\n +"""(?s:.*?)"""', "", textwrap.dedent("".join(lines)), count=1).strip()
-    return Markdown(f"[`{file}`, line {first}]({link})\n\n```python\n{code}\n```")
+    where = f"`{file}`, line {first}"
+    head = f"[{where}]({api_link(thing)})" if reference() else where
+    return Markdown(f"{head}\n\n```python\n{code}\n```")
 
 
 def settings(config: LearnerConfig) -> Any:

@@ -68,6 +68,9 @@ def copied(tree: Path) -> Path:
             shutil.copytree(ROOT / name, tree / name, ignore=ignore)
         else:
             shutil.copy(ROOT / name, tree / name)
+    (tree / "book").mkdir()
+    for page in (ROOT / "book").glob("api*.md"):  # chapters link there
+        shutil.copy(page, tree / "book")
     return tree
 
 

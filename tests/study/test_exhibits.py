@@ -40,6 +40,11 @@ def test_links_by_package():
         exhibits.api_link(pd.DataFrame)
 
 
+def test_a_copy_without_the_book_shows_code_without_a_link(monkeypatch):
+    monkeypatch.setattr(exhibits, "reference", dict)
+    assert exhibits.source(meirl.make).data.startswith("`meirl/envs/__init__.py`, line ")
+
+
 @pytest.mark.parametrize("thing", SHOWN, ids=lambda thing: thing.__qualname__)
 def test_source_names_the_line_where_the_code_is(thing):
     link, code = exhibits.source(thing).data.split("\n\n", 1)
