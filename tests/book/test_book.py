@@ -116,6 +116,24 @@ def test_published_page_comes_from_the_committed_notebook(page):
     assert "profile `full`" in published.cells[-1].source
 
 
+def test_the_quick_book_is_built_from_what_the_pairs_show(tmp_path):
+    """`make book` without its hours of cells: pairs hold what a quick run shows, and nbval compares them with one.
+
+    Every number fits its format and every figure its references, or there is a warning, and warnings are errors.
+    """
+    leave = shutil.ignore_patterns("*.ipynb", "__pycache__")
+    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=leave)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    for page in PAGES:
+        notebook = nbformat.read(page.notebook.with_suffix(".ipynb"), as_version=4)
+        book.describe(notebook, page, {"profile": "quick", **page.parameters})
+        nbformat.write(notebook, tmp_path / "book" / f"{page.name}.ipynb")
+    first = book.build(tmp_path, tmp_path / "html")
+    text = (first.parent / "book" / "02-scenarios.html").read_text(encoding="utf-8")
+    assert "profile <code" in text
+
+
 def test_the_readme_has_the_answer_and_the_figure_of_the_first_page():
     _, figure, _ = book.evidence(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
