@@ -14,7 +14,8 @@ help:  ## list the verbs
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (about 1.5 GB, a few minutes the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[book,test]"
+	@# Not compiled: Python compiles what is imported, a small part of it.
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e ".[book,test]"
 	@touch $@
 
 book: $(VENV)/installed  ## execute the notebooks and build the book (PROFILE=quick, or full: what is published)
@@ -37,11 +38,11 @@ lint: $(VENV)/installed  ## style and types
 unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
 	$(PY) -m pytest -rs $(PARALLEL) tests meirl notebooks/meirl_study
 
-test: $(VENV)/installed  ## all that CI runs: lint, both books with warnings as errors, tests, doctests, every notebook
+test: $(VENV)/installed  ## lint, both books with warnings as errors, every notebook, tests, doctests, coverage
 	@$(MAKE) --no-print-directory -j2 lint html   # either keeps one core busy
-	$(PY) -m meirl book --profile quick
-	$(PY) -m pytest -rs $(PARALLEL) --cov --cov-report= tests meirl notebooks/meirl_study
-	$(PY) -m pytest -rs $(PARALLEL) --nbval --nbval-current-env notebooks   # apart: with coverage nbval loses its kernels
+	@# Two sessions: with coverage nbval loses its kernels. The first notebook, 00, trains for the others.
+	$(PY) -m pytest -rs $(PARALLEL) --no-loadscope-reorder --nbval --nbval-current-env notebooks tests/book
+	$(PY) -m pytest -rs $(PARALLEL) --cov --cov-report= tests/meirl tests/study tests/test_*.py meirl notebooks/meirl_study
 	@$(PY) -m coverage report --include="*/meirl/*" --fail-under=95 --skip-covered
 	@$(PY) -m coverage report --include="*/meirl_study/*" --fail-under=90 --skip-covered
 

@@ -71,6 +71,8 @@ def test_ci_runs_what_the_readme_says():
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))
     assert {"run": "make test"} in workflow["jobs"]["test"]["steps"]
+    assert {"run": "make book"} in workflow["jobs"]["quick"]["steps"]
+    assert set(workflow["jobs"]["deploy"]["needs"]) == set(workflow["jobs"]) - {"deploy"}
 
 
 # --- the floors ------------------------------------------------------------------------------------------------------

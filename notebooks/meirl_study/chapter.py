@@ -59,7 +59,7 @@ class Chapter:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What the profile changes in every preset."""
+        """What the profile changes in PPO's presets."""
         return study.profile_changes(self.profile)
 
     @property
@@ -117,7 +117,7 @@ class Chapter:
 
     def tasks(self, **which: Any) -> list[Task]:
         """The tasks of `study`, arguments as there."""
-        return study.tasks(which.pop("seeds", self.seeds), **{"changes": self.changes, **which})
+        return study.tasks(which.pop("seeds", self.seeds), **{"profile": self.profile, **which})
 
 
 def setup(profile: str, seed: int, where: str) -> Chapter:

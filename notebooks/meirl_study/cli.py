@@ -125,10 +125,10 @@ def study(
 
     Example: python -m meirl study --env meis-stationary --algo ppo --seeds 2
     """
-    changes = engine.profile_changes(profile)
+    engine.profile_changes(profile)  # an unknown one is refused
     todo = engine.tasks(
         range(seeds or engine.SEEDS[profile]), env or NAMES, algo or ALGORITHMS,
-        preset=preset, observation=observation, changes=changes,
+        profile=profile, preset=preset, observation=observation,
     )  # fmt: skip
     table = engine.run(todo, out / profile, jobs=jobs, backend=backend, address=address)
     results = gzip.compress(table.to_csv(index=False).encode(), mtime=0)

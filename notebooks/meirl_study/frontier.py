@@ -24,7 +24,7 @@ FACTORS = (0.5, 1.0, 2.0, 4.0)
 """Shortage costs that the rule is tuned for, in multiples of the true one; 1 is the committed rule."""
 OPTIONS: dict[str, Any] = {"episodes": 64, "generations": 40, "candidates": 3}
 """Of every search, for `meirl.heuristics.tuning.tune`."""
-QUICK: dict[str, Any] = {"episodes": 8, "generations": 2, "candidates": 2, "finalists": 3, "widen": False}
+QUICK: dict[str, Any] = {"episodes": 8, "generations": 2, "candidates": 2, "finalists": 2, "widen": False}
 SHORTAGE = ("backorder_cost", "lost_sale_cost", "shortage_cost", "withdrawal_cost")
 """Parameters that are costs of shortage, in either chain."""
 

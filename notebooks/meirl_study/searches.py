@@ -35,7 +35,7 @@ SEARCHES: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 """What is searched: by environment and rule, options of `meirl.heuristics.tuning.tune`."""
 
-QUICK: dict[str, Any] = {"episodes": 8, "generations": 3, "candidates": 2, "finalists": 3, "widen": False}
+QUICK: dict[str, Any] = {"episodes": 8, "generations": 3, "candidates": 2, "finalists": 2, "widen": False}
 """What the profile ``quick`` changes in every search."""
 
 

@@ -33,7 +33,7 @@ from .processes import attended
 QUICK = {"steps": 60_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
-LONG_SEEDS = {"quick": 2, "full": 5}
+LONG_SEEDS = {"quick": 1, "full": 5}
 """Training seeds of each cell at ten times that budget."""
 FEW_SEEDS = {"quick": 2, "full": 10}
 """Training seeds of experiments beside the study: the published agents trained again, faults, starts from a rule."""
@@ -64,28 +64,34 @@ class Task(NamedTuple):
         return preset(self.algo, self.preset, self.env, **self.changes)
 
 
-def profile_changes(profile: str) -> dict[str, Any]:
-    """What a profile changes in every preset: ``quick`` shortens training, ``full`` changes nothing."""
+def profile_changes(profile: str, algo: str = "ppo") -> dict[str, Any]:
+    """What a profile changes in a learner's presets: ``quick`` shortens training, ``full`` changes nothing."""
     if profile not in ("quick", "full"):
         raise ValueError(f"profile must be quick or full, got {profile!r}")
-    return QUICK if profile == "quick" else {}
+    alone = {"workers": 1} if algo == "a3c" else {}  # a process takes longer to start than a quick run takes
+    return QUICK | alone if profile == "quick" else {}
 
 
 def tasks(
-    seeds: Iterable[int], envs: Sequence[str] = NAMES, algos: Iterable[str] = tuple(ALGORITHMS), **fields: Any
-) -> list[Task]:
+    seeds: Iterable[int], envs: Sequence[str] = NAMES, algos: Iterable[str] = tuple(ALGORITHMS),
+    profile: str = "full", **fields: Any,
+) -> list[Task]:  # fmt: skip
     """Every combination of seed, environment and algorithm.
 
     Args:
         seeds: of training; weights, scenarios and actions follow from it.
         envs: names, or YAML files.
         algos: names of learners.
+        profile: gives the ``changes`` of every `Task`, see `profile_changes`, if ``fields`` have none.
         **fields: ``preset``, ``observation`` and ``changes`` of every `Task`.
 
     >>> [(task.algo, task.seed) for task in tasks(range(2), envs=["meis-stationary"])]
     [('ppo', 0), ('ppo', 1), ('a3c', 0), ('a3c', 1)]
     """
-    return [Task(env, algo, seed=seed, **fields) for env in envs for algo in algos for seed in seeds]
+    return [
+        Task(env, algo, seed=seed, **{"changes": profile_changes(profile, algo), **fields})
+        for env in envs for algo in algos for seed in seeds
+    ]  # fmt: skip
 
 
 def run(

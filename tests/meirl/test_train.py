@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from multiprocessing import Pipe, active_children
 from pathlib import Path
 
@@ -106,7 +107,18 @@ def running(pid: int) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
-def wait_until(condition, seconds: float = 60.0) -> None:
+@contextmanager
+def started(command: list[str], **options):
+    """A process that does not outlive its test, whatever fails there: it would slow all others down."""
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()  # workers end with it
+        process.communicate()
+
+
+def wait_until(condition, seconds: float = 120.0) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"
@@ -124,11 +136,10 @@ def test_a_killed_run_resumes_to_the_same_result(algo, tmp_path):
         folder.mkdir()
     subprocess.run(command(algo, straight), check=True, capture_output=True)
     run = run_folder(killed, "meis-stationary", algo, "own.yaml", 0)
-    process = subprocess.Popen(command(algo, killed), stderr=subprocess.DEVNULL)
-    wait_until(lambda: (run / "checkpoint.pt").exists() and load_checkpoint(run / "checkpoint.pt")["steps"] > 0)
-    workers = children_of(process.pid)
-    process.kill()  # SIGKILL
-    process.wait()
+    with started(command(algo, killed), stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: (run / "checkpoint.pt").exists() and load_checkpoint(run / "checkpoint.pt")["steps"] > 0)
+        workers = children_of(process.pid)
+        process.kill()  # SIGKILL
     assert load_checkpoint(run / "checkpoint.pt")["steps"] < 12 * ROUND, "killed too late to test anything"
     wait_until(lambda: not any(running(pid) for pid in workers))  # orphans stop by themselves
     subprocess.run(command(algo, killed, "--resume"), check=True, capture_output=True)
@@ -175,16 +186,15 @@ def test_a_script_without_a_main_guard_is_told_what_it_lacks(tmp_path):
 
 @needs_posix
 def test_a_worker_that_is_killed_ends_the_run(tmp_path):
-    process = subprocess.Popen(
-        command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND)), stderr=subprocess.PIPE, text=True
-    )
+    long = command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND))
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
-    wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
-    workers = [pid for pid in children_of(process.pid) if "spawn_main" in _command_line(pid)]
-    assert len(workers) == 2
-    os.kill(workers[1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode != 0
+    with started(long, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
+        workers = [pid for pid in children_of(process.pid) if "spawn_main" in _command_line(pid)]
+        assert len(workers) == 2
+        os.kill(workers[1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode > 0
     assert "was killed (exit code -9)" in errors
     wait_until(lambda: not any(running(pid) for pid in workers))
     assert load_checkpoint(checkpoint)["steps"] > 0
@@ -192,18 +202,18 @@ def test_a_worker_that_is_killed_ends_the_run(tmp_path):
 
 @needs_posix
 def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
-    process = subprocess.Popen(
-        command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND)),
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
-    )
+    long = command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND))
+    own = {
+        "start_new_session": True,
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
+    }
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
-    wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
-    workers = children_of(process.pid)
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    with started(long, stderr=subprocess.PIPE, **own) as process:
+        wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
+        workers = children_of(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+        process.communicate(timeout=120)
+    assert process.returncode not in (0, -signal.SIGKILL)
     wait_until(lambda: not any(running(pid) for pid in workers))
     assert load_checkpoint(checkpoint)["steps"] > 0
 

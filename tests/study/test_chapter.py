@@ -63,7 +63,10 @@ def test_a_study_is_of_the_chapters_seeds_and_budget_and_all_else_is_passed_on(m
     QUICK.study()
     QUICK.study(envs=["meis-stationary"], algos=["a3c"], seeds=[8], preset="published", changes={"steps": 1})
     (everything, root, options), (one, _, _) = calls
-    assert everything == study.tasks(QUICK.seeds, changes=study.QUICK) == QUICK.tasks()
+    assert everything == study.tasks(QUICK.seeds, profile="quick") == QUICK.tasks()
+    assert {task.algo: task.changes for task in everything} == {
+        "ppo": QUICK.changes, "a3c": {**QUICK.changes, "workers": 1},
+    }  # fmt: skip
     assert root == QUICK.root
     assert (options["jobs"], options["episodes"]) == (1, 100)
     assert one == [study.Task("meis-stationary", "a3c", "published", seed=8, changes={"steps": 1})]

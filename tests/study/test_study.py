@@ -295,12 +295,14 @@ def test_no_worker_outlives_a_killed_study(todo, tmp_path):
         return [p for p in found if any(word in " ".join(p.cmdline()) for word in ("popen_loky", "spawn_main"))]
 
     endless = study.tasks([0], [todo[0].env], ["ppo", "a3c"], changes=ENDLESS)
-    wait_until(lambda: all(begun(task, tmp_path) for task in endless))
-    workers = at_work()
-    assert len([p for p in workers if "popen_loky" in " ".join(p.cmdline())]) == 2
-    assert len(workers) >= 4, "A3C has two of its own"
-    parent.kill()
-    parent.wait()
+    try:
+        wait_until(lambda: all(begun(task, tmp_path) for task in endless))
+        workers = at_work()
+        assert len([p for p in workers if "popen_loky" in " ".join(p.cmdline())]) == 2
+        assert len(workers) >= 4, "A3C has two of its own"
+    finally:
+        parent.kill()
+        parent.wait()
     _, alive = psutil.wait_procs(workers, timeout=10)
     for process in alive:
         process.kill()
