@@ -3,7 +3,8 @@ PROFILE ?= quick
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile   # a file's tests, and a notebook's cells, stay together
+# A file's tests, and a notebook's cells, stay together; in the order of the files, for the longest are not the last.
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help book html pdf pairs test lint unit mutants clean
@@ -41,7 +42,7 @@ unit: $(VENV)/installed  ## unit tests, doctests and recorded traces only
 test: $(VENV)/installed  ## lint, both books with warnings as errors, every notebook, tests, doctests, coverage
 	@$(MAKE) --no-print-directory -j2 lint html   # either keeps one core busy
 	@# Two sessions: with coverage nbval loses its kernels. The first notebook, 00, trains for the others.
-	$(PY) -m pytest -rs $(PARALLEL) --no-loadscope-reorder --nbval --nbval-current-env notebooks tests/book
+	$(PY) -m pytest -rs $(PARALLEL) --nbval --nbval-current-env tests/book notebooks
 	$(PY) -m pytest -rs $(PARALLEL) --cov --cov-report= tests/meirl tests/study tests/test_*.py meirl notebooks/meirl_study
 	@$(PY) -m coverage report --include="*/meirl/*" --fail-under=95 --skip-covered
 	@$(PY) -m coverage report --include="*/meirl_study/*" --fail-under=90 --skip-covered

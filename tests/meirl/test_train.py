@@ -88,9 +88,9 @@ def test_training_leaves_the_global_random_stream_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def command(algo: str, folder: Path, *more: str) -> list[str]:
+def command(algo: str, folder: Path, *more: str, **changes: int) -> list[str]:
     own = folder / "own.yaml"
-    own.write_text(json.dumps(json.loads(small(algo).model_dump_json())))
+    own.write_text(json.dumps(json.loads(small(algo, **changes).model_dump_json())))
     arguments = ["train", "--algo", algo, "--env", "meis-stationary", "--preset", str(own), "--out", str(folder)]
     return [sys.executable, "-m", "meirl", *arguments, "--device", "cpu", *more]
 
@@ -186,7 +186,7 @@ def test_a_script_without_a_main_guard_is_told_what_it_lacks(tmp_path):
 
 @needs_posix
 def test_a_worker_that_is_killed_ends_the_run(tmp_path):
-    long = command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND))
+    long = command("a3c", tmp_path, workers=2, steps=1_000 * ROUND, evaluations=1_000)
     checkpoint = run_folder(tmp_path, "meis-stationary", "a3c", "own.yaml", 0) / "checkpoint.pt"
     with started(long, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: checkpoint.exists() and load_checkpoint(checkpoint)["steps"] > 0)
@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_ends_the_run(tmp_path):
 
 @needs_posix
 def test_ctrl_c_ends_all_processes_and_leaves_a_checkpoint(tmp_path):
-    long = command("a3c", tmp_path, "--workers", "2", "--steps", str(1_000 * ROUND))
+    long = command("a3c", tmp_path, workers=2, steps=1_000 * ROUND, evaluations=1_000)
     own = {
         "start_new_session": True,
         "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it

@@ -37,8 +37,9 @@ def python(tmp_path_factory) -> Path:
     (wheel,) = folder.glob("meirl-*.whl")
     venv.create(folder / "venv", with_pip=True)
     interpreter = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    install = ["-m", "pip", "--disable-pip-version-check", "-q", "install", "-c", str(ROOT / "constraints.txt")]
-    subprocess.run([interpreter, *install, str(wheel)], check=True, cwd=folder)
+    install = ["-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-compile"]
+    pinned = ["-c", str(ROOT / "constraints.txt")]
+    subprocess.run([interpreter, *install, *pinned, str(wheel)], check=True, cwd=folder)
     return interpreter
 
 

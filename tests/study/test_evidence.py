@@ -117,6 +117,7 @@ def chapter(tmp_path, monkeypatch):
 
 def test_searches_and_agents_on_one_axis(chapter, monkeypatch):
     monkeypatch.setattr(searches, "SEARCHES", {"meis-stationary": searches.SEARCHES["meis-stationary"]})
+    monkeypatch.setattr(searches, "QUICK", {**searches.QUICK, "episodes": 4, "finalists": 1})
     chapter.study(envs=["meis-stationary"])
     chapter.study(envs=["meis-stationary"], preset="long", seeds=chapter.long_seeds)
     panel = evidence.effort(chapter, 5)["meis-stationary"]

@@ -19,7 +19,7 @@ def test_only_costs_of_shortage_are_multiplied():
 
 
 def test_a_rule_tuned_for_dearer_shortage_serves_more_and_is_kept(tmp_path):
-    options = {"episodes": 6, "generations": 6, "candidates": 2, "widen": False}
+    options = {"episodes": 6, "generations": 6, "candidates": 2, "finalists": 2, "widen": False}
     cheap, dear = (frontier.retuned("meis-nonstationary", f, options, tmp_path, 20) for f in (0.05, 20.0))
     assert cheap["fill_rate"] < dear["fill_rate"]
     kept = sorted(path.name for path in tmp_path.rglob("*.yaml"))

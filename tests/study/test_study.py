@@ -23,7 +23,8 @@ from meirl_study import study
 
 ROUND = 8 * 40  # environment steps
 SHORT = {"environments": 8, "copies": 1, "validation_episodes": 4}
-PPO = {**SHORT, "steps": 40 * ROUND, "evaluations": 40}
+ROUNDS = 24  # enough to be killed in their midst
+PPO = {**SHORT, "steps": ROUNDS * ROUND, "evaluations": ROUNDS}
 A3C = {**SHORT, "steps": 2 * ROUND, "evaluations": 2, "workers": 1}
 WORKER = {"loky": "popen_loky", "dask": "spawn_main", "ray": "ray::PoolActor"}  # in a worker's command line
 
@@ -167,7 +168,7 @@ def test_bad_requests_are_refused(todo, tmp_path):
 
 def test_learning_curves_carry_their_runs_key_and_a_missing_run_is_named(todo, undisturbed, finished, tmp_path):
     table = study.histories(todo, finished)
-    assert table.groupby(["algo", "seed"]).size().to_dict() == {("ppo", 0): 40, ("ppo", 1): 40, ("a3c", 0): 2}
+    assert table.groupby(["algo", "seed"]).size().to_dict() == {("ppo", 0): ROUNDS, ("ppo", 1): ROUNDS, ("a3c", 0): 2}
     last = table.query("algo == 'ppo' and seed == 1")
     assert (last["env"] == todo[1].env).all()
     assert last["steps"].iloc[-1] == PPO["steps"]
