@@ -33,7 +33,7 @@ from .processes import attended
 QUICK = {"steps": 60_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
-LONG_SEEDS = {"quick": 1, "full": 5}
+LONG_SEEDS = {"quick": 2, "full": 5}
 """Training seeds of each cell at ten times that budget."""
 FEW_SEEDS = {"quick": 2, "full": 10}
 """Training seeds of experiments beside the study: the published agents trained again, faults, starts from a rule."""
