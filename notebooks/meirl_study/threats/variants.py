@@ -71,9 +71,9 @@ def train_variants(
     """
     costs = {}
     for name, variant in variants.items():
-        same = {"observation": variant.observation, "changes": {**changes, **variant.changes}}
         where = root if variant == TUNED else folder(root, name)
-        todo = study.tasks(seeds, [env], ["ppo"], **same)
+        own = {**changes, **variant.changes}
+        todo = study.tasks(seeds, [env], ["ppo"], observation=variant.observation, changes=own)
         table = study.run(todo, where, jobs=jobs, episodes=episodes, progress=False)
         costs[name] = table.groupby("seed")["cost"].mean()
     return pd.DataFrame(costs)
