@@ -15,8 +15,9 @@ help:  ## list the verbs
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (about 1.5 GB, a few minutes the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@# Not compiled: Python compiles what is imported, a small part of it.
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e ".[book,test]"
+	@# Compiled on all cores, where pip uses one; some packages hold files that are not for this Python.
+	@$(PY) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	@touch $@
 
 book: $(VENV)/installed  ## execute the notebooks and build the book (PROFILE=quick, or full: what is published)
