@@ -117,7 +117,7 @@ def test_published_page_comes_from_the_committed_notebook(page):
 
 
 def test_the_quick_book_is_built_from_what_the_pairs_show(tmp_path):
-    """`make book` without its hours of cells: pairs hold what a quick run shows, and nbval compares them with one.
+    """`make book` without executing it: pairs hold what a quick run shows, and nbval compares them with one.
 
     Every number fits its format and every figure its references, or there is a warning, and warnings are errors.
     """
