@@ -74,6 +74,18 @@ class Values(SphinxPostTransform):
                 node.parent.remove(node)
 
 
+class Percent(SphinxPostTransform):
+    """No line ends between a number, typed or glued, and its percent sign."""
+
+    default_priority = 900  # after glue
+
+    def run(self, **_: Any) -> None:
+        """Put a no-break space there."""
+        for text in list(self.document.findall(nodes.Text)):
+            if " %" in text and not isinstance(text.parent, nodes.literal | nodes.FixedTextElement | nodes.math):
+                text.parent.replace(text, nodes.Text(re.sub(r"(^|(?<=\d)) %", "\u00a0%", text)))
+
+
 def full_name(module: str | None, name: str) -> str:
     """Name of a function, class or member where it is defined; any other name as it is."""
     first, *rest = name.split(".")
@@ -251,6 +263,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("summary", Summary)
     app.add_post_transform(FullNames)
     app.add_post_transform(Values)
+    app.add_post_transform(Percent)
     app.connect("autodoc-process-docstring", add_table, priority=600)  # after napoleon
     app.connect("autodoc-before-process-signature", plain_types)
     app.connect("autodoc-process-signature", signature)

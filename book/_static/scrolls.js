@@ -10,6 +10,14 @@ const mark = new ResizeObserver((entries) => entries.forEach(({ target }) => {
 addEventListener("load", () => window.MathJax?.startup?.promise?.then(() =>
   document.querySelectorAll("mjx-container[display]").forEach((box) => mark.observe(box))));
 addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("code .pre").forEach((word) => { // no line ends within --option
+    if (/^--[\w-]{1,20}$/.test(word.textContent)) word.style.whiteSpace = "nowrap";
+  });
+  document.querySelectorAll(".cell_output > img").forEach((image) => { // a figure without a caption
+    const figure = document.createElement("figure");
+    image.replaceWith(figure);
+    figure.append(image);
+  });
   document.querySelectorAll(boxes).forEach((box) => mark.observe(box));
   // On a phone a figure fits the screen, and a button or a tap enlarges it.
   document.querySelectorAll("figure:has(img)").forEach((figure) => {
