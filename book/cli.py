@@ -12,7 +12,7 @@ from .pdf import make_pdf
 
 def book(
     profile: Annotated[
-        str, typer.Option(help="quick (into _build/quick) or full (into book/: what is published)")
+        make.Profile, typer.Option(help="quick (into _build/quick) or full (into book/: what is published)")
     ] = "quick",
     seed: Annotated[int, typer.Option(help="of all training and tuning")] = 0,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu")] = "cpu",
@@ -34,4 +34,4 @@ def book(
     elif html:
         typer.echo(f"open {make.build(root, root / '_build' / 'html')}")
     else:
-        typer.echo(f"open {make.make_book(root, profile, seed, device, only or (), jobs)}")  # type: ignore[arg-type]
+        typer.echo(f"open {make.make_book(root, profile, seed, device, only or (), jobs)}")

@@ -34,9 +34,8 @@ from meirl.config import load_yaml
 from meirl_study import forecast
 from meirl_study.chapter import setup
 from meirl_study.processes import attended
-from meirl_study.study import every_run
+from meirl_study.study import Profile, every_run
 
-Profile = Literal["quick", "full"]
 PROFILES = ("quick", "full")
 FIRST_PAGE = "00-abstract"
 EVIDENCE_BEGINS = "<!-- evidence: the answer of the book's first page, compared by a test -->"

@@ -13,6 +13,7 @@ from meirl.envs import make
 from . import page, recommend
 from .chapter import PROJECT
 from .own_cli import EnvName
+from .study import Profile
 
 
 def recommend_(
@@ -27,7 +28,7 @@ def recommend_(
     train: Annotated[bool, typer.Option("--train", help="train PPO too, to see whether it is worth it")] = False,
     seeds: Annotated[int, typer.Option(min=2, max=100, help="agents to train")] = 3,
     steps: Annotated[int, typer.Option(min=0, help="environment steps of each; 0: the profile's")] = 0,
-    profile: Annotated[str, typer.Option(help="full (for a decision) or quick (to try it out)")] = "full",
+    profile: Annotated[Profile, typer.Option(help="full (for a decision) or quick (to try it out)")] = "full",
     seed: Annotated[int, typer.Option(min=0, help="of all searches and training")] = 0,
 ) -> None:
     """Recommend a rule with its levels for a chain with recorded demand; write a report.

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -30,6 +30,7 @@ from meirl.rollout import rollout
 
 from .processes import attended
 
+Profile = Literal["quick", "full"]
 QUICK = {"steps": 60_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
