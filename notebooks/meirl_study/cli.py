@@ -101,7 +101,7 @@ def _number(value: float) -> str:
 
 
 def study(
-    profile: Annotated[engine.Profile, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
+    profile: Annotated[engine.Profile, typer.Option(help="short runs, or the presets' whole budgets")] = "quick",
     seeds: Annotated[
         int | None, typer.Option(min=1, max=1_000, help="training seeds of each cell; default: quick 2, full 10")
     ] = None,

@@ -179,5 +179,5 @@ def first_entropy(env: Env, config: Any, seed: int) -> float:
 
 
 def core_minutes(where: Path) -> float:
-    """Minutes that one core was busy with all runs of one process each in a folder, by `meirl_study.study.manifests`."""
+    """Minutes that one core was busy with all runs of one process each in a folder, by their manifests."""
     return sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in study.manifests(where)) / 60
