@@ -20,7 +20,7 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import restify
 
-from meirl_book.make import pages
+from meirl_book.pages import pages
 
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 

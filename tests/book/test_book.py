@@ -320,7 +320,7 @@ def test_one_notebook_gives_several_pages(project):
 
 
 def test_a_page_that_measures_speed_is_executed_alone_at_the_full_profile(project):
-    busy = "import time\nfrom pathlib import Path\nbegan = time.time()\ntime.sleep(2)\n"
+    busy = "import time\nfrom pathlib import Path\nbegan = time.time()\ntime.sleep(0.5)\n"
     text = NOTEBOOK.replace("print(", busy + 'Path(f"{cell}.txt").write_text(f"{began} {time.time()}")\nprint(')
     (project / "notebooks" / "01-toy.md").write_text(text, encoding="utf-8")
     listed = [{"page": c, "parameters": {"cell": c}, **({"alone": True} if c == "a" else {})} for c in "abc"]
@@ -336,14 +336,21 @@ def test_a_page_that_measures_speed_is_executed_alone_at_the_full_profile(projec
     ("change", "message"),
     [
         (lambda root: (root / "_config.yml").unlink(), "run this in the project's folder"),
-        (lambda root: (root / "notebooks" / "pages.yaml").write_text("09-none: []"), r"no notebook 09-none\.md"),
+        (
+            lambda root: (root / "notebooks" / "pages.yaml").write_text("09-none: []"),
+            r"pages\.yaml: no notebook 09-none\.md: expected one of 01-toy",
+        ),
         (
             lambda root: (root / "notebooks" / "pages.yaml").write_text("01-toy: [{alon: true}]"),
-            r"pages\.yaml: 01-toy: unknown key 'alon'",
+            r"pages\.yaml: 01-toy\.0\.alon: unknown key, got True",
+        ),
+        (
+            lambda root: (root / "notebooks" / "pages.yaml").write_text("01-toy: {title: A}"),
+            r"pages\.yaml: 01-toy: Input should be a valid list, got \{'title': 'A'\}",
         ),
         (lambda root: shutil.rmtree(root / "notebooks"), "run this in the project's folder"),
     ],
-    ids=["no config", "unknown notebook", "unknown key", "no notebooks"],
+    ids=["no config", "unknown notebook", "unknown key", "wrong type", "no notebooks"],
 )
 def test_a_wrong_folder_is_refused(project, change, message):
     change(project)
@@ -368,6 +375,20 @@ def test_unknown_pages_and_profiles_are_refused(project):
         book.pages(project, ["99"])
     with pytest.raises(ValueError, match="profile must be one of quick, full, got 'fast'"):
         book.make_book(project, "fast", 0, "cpu", (), 1)
+
+
+def test_some_pages_are_executed_only_where_the_others_are(project, monkeypatch):
+    monkeypatch.setattr(book, "build", lambda source, html: html)
+    listed = {"01-toy": [{"page": f"01-toy-{c}", "parameters": {"cell": c}} for c in ("a", "b")]}
+    (project / "notebooks" / "pages.yaml").write_text(yaml.safe_dump(listed), encoding="utf-8")
+    source = project / "_build" / "quick" / "source" / "book"
+    with pytest.raises(ValueError, match=r"has no 01-toy-b\.ipynb, which the book needs: make"):
+        book.make_book(project, "quick", 0, "cpu", ["01-toy-a"], 1)
+    assert not list(source.glob("*.ipynb")), "refused before anything is executed"
+    (source / "01-toy-b.ipynb").write_text("made before", encoding="utf-8")
+    book.make_book(project, "quick", 0, "cpu", ["01-toy-a"], 1)
+    assert "quick 0 a" in (source / "01-toy-a.ipynb").read_text(encoding="utf-8")
+    assert (source / "01-toy-b.ipynb").read_text(encoding="utf-8") == "made before"
 
 
 def test_a_page_with_a_broken_reference_is_refused(project):
