@@ -312,10 +312,7 @@ def test_no_worker_outlives_a_killed_study(todo, tmp_path):
 
 
 def test_the_help_names_the_seeds_of_each_profile():
-    done = subprocess.run(
-        [sys.executable, "-m", "meirl", "study", "--help"], capture_output=True, text=True, check=True
-    )
-    words = re.sub(r"[^\w]+", " ", done.stdout)
+    words = re.sub(r"[^\w]+", " ", CliRunner().invoke(app, ["study", "--help"]).output)
     assert f"quick {study.SEEDS['quick']} full {study.SEEDS['full']}" in words
 
 
