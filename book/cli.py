@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from meirl_study.study import Profile
+
 from . import make
+from .pages import pages
 from .pdf import make_pdf
 
 
 def book(
     profile: Annotated[
-        str, typer.Option(help="quick (into _build/quick) or full (into book/: what is published)")
+        Profile, typer.Option(help="quick (into _build/quick) or full (into book/: what is published)")
     ] = "quick",
     seed: Annotated[int, typer.Option(help="of all training and tuning")] = 0,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu")] = "cpu",
@@ -26,7 +29,7 @@ def book(
 ) -> None:
     """Execute the notebooks and build the book."""
     root, jobs = Path.cwd(), jobs or os.cpu_count() or 1
-    make.pages(root)  # a wrong folder is refused before anything is made in it
+    pages(root)  # a wrong folder is refused before anything is made in it
     if pairs:
         make.make_pairs(root, only or (), jobs)
     elif pdf:
@@ -34,4 +37,4 @@ def book(
     elif html:
         typer.echo(f"open {make.build(root, root / '_build' / 'html')}")
     else:
-        typer.echo(f"open {make.make_book(root, profile, seed, device, only or (), jobs)}")  # type: ignore[arg-type]
+        typer.echo(f"open {make.make_book(root, profile, seed, device, only or (), jobs)}")

@@ -1,9 +1,8 @@
 """Make the book: execute the notebooks with papermill, then build the pages with Jupyter Book.
 
-A notebook ``notebooks/NN-name.md`` is source. A *page* is a notebook executed with one set of parameters. Most give one
-page of their own name; ``notebooks/pages.yaml`` lists those that give several. Profile ``quick`` writes its
-pages and its build under ``_build/quick``, ``full`` writes the published pages to ``book/`` and builds ``_build/html``.
-So neither ever touches what the other made.
+A notebook is source, and gives pages, see `meirl_book.pages`. Profile ``quick`` writes its pages and its build under
+``_build/quick``, ``full`` writes the published pages to ``book/`` and builds ``_build/html``. So neither ever touches
+what the other made.
 
 Executing is reproducible: cell ids come from the position, times and machine details are dropped, and figures and
 numbers depend on the seed. Two runs of the same commit give the same bytes.
@@ -19,7 +18,7 @@ from base64 import b64decode
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jupytext
 import nbformat
@@ -30,60 +29,18 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
 from meirl import files
-from meirl.config import load_yaml
 from meirl_study import forecast
 from meirl_study.chapter import setup
 from meirl_study.processes import attended
-from meirl_study.study import every_run
+from meirl_study.study import Profile, every_run
 
-Profile = Literal["quick", "full"]
+from .pages import Page, pages
+
 PROFILES = ("quick", "full")
 FIRST_PAGE = "00-abstract"
 EVIDENCE_BEGINS = "<!-- evidence: the answer of the book's first page, compared by a test -->"
 EVIDENCE_ENDS = "<!-- end of evidence -->"
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
-
-
-class Page(NamedTuple):
-    """One page: a notebook and the parameters it is executed with."""
-
-    name: str  # file name without suffix
-    notebook: Path  # notebooks/NN-name.md
-    parameters: dict[str, Any] = {}  # noqa: RUF012  # beside profile, seed and device; never modified
-    title: str | None = None  # replaces the notebook's first heading
-    alone: bool = False  # at the full profile, while nothing else runs
-
-
-def pages(root: Path, only: Iterable[str] = ()) -> list[Page]:
-    """List the pages of the book.
-
-    Args:
-        root: the project's folder.
-        only: beginnings of names, for example ``03``; empty for all.
-
-    Returns:
-        The pages in order.
-
-    Raises:
-        ValueError: if this is not the project's folder, nothing matches, or ``pages.yaml`` has a wrong notebook or key.
-    """
-    folder = root / "notebooks"
-    if not (root / "_config.yml").exists() or not folder.is_dir():
-        raise ValueError(f"{root} has no _config.yml and notebooks/: run this in the project's folder")
-    several = load_yaml(folder / "pages.yaml") if (folder / "pages.yaml").exists() else {}
-    notebooks = {path.stem: path for path in sorted(folder.glob("*.md"))}
-    if unknown := set(several) - set(notebooks):
-        raise ValueError(f"notebooks/pages.yaml: no notebook {sorted(unknown)[0]}.md")
-    found = []
-    for name, path in notebooks.items():
-        for given in several.get(name, [{}]):
-            if wrong := set(given) - {"page", "parameters", "title", "alone"}:
-                raise ValueError(f"notebooks/pages.yaml: {name}: unknown key {sorted(wrong)[0]!r}")
-            found.append(Page(given.pop("page", name), path, **given))
-    chosen = [page for page in found if not only or page.name.startswith(tuple(only))]
-    if not chosen:
-        raise ValueError(f"no page begins with {', '.join(only)}; pages: {', '.join(page.name for page in found)}")
-    return chosen
 
 
 def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterable[str], jobs: int) -> Path:
@@ -101,12 +58,17 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
         The first page of the built book.
 
     Raises:
-        ValueError: if a cell fails (the message has its traceback) or the pages have warnings.
+        ValueError: if a page that is not to be executed is missing, a cell fails (the message has its traceback) or the
+            pages have warnings.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
     source = root if profile == "full" else stage(root)
     chosen = pages(root, only)
+    for page in pages(root):  # those that stay must be there: else the build fails, after hours of executing
+        if page not in chosen and not (source / "book" / f"{page.name}.ipynb").exists():
+            made = f"make the book of profile {profile} once without --only"
+            raise ValueError(f"{source / 'book'} has no {page.name}.ipynb, which the book needs: {made}")
     if profile == "full" and not only:
         chapter = setup(profile, seed, device)
         print(forecast.sentence(chapter), flush=True)
@@ -285,7 +247,10 @@ def render(source: Path, builder: Literal["html", "singlehtml"]) -> Path:
     options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", str(source), *options]
-    done = subprocess.run(command, check=False, text=True, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1"},  # a page may have letters that a terminal's code page has not
+    )  # fmt: skip
     if done.returncode:
         raise ValueError(f"the book has warnings or errors:\n{done.stdout}")
     return source / "_build" / builder

@@ -70,7 +70,7 @@ def make_pdf(root: Path) -> Path:
             program, *OPTIONS, f"--user-data-dir={profile}", "--virtual-time-budget=600000",
             "--no-pdf-header-footer", "--generate-pdf-document-outline", f"--print-to-pdf={pdf}", whole.as_uri(),
         ]  # fmt: skip
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode or not pdf.exists():
         raise ValueError(f"{program} could not print {whole}:\n{done.stderr}")
     return pdf

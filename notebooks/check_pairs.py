@@ -1,6 +1,6 @@
 """Fail where a notebook's source and its executed pair differ: ``python notebooks/check_pairs.py FILE ...``.
 
-A file may be either half, ``NN-name.md`` or ``NN-name.ipynb``. Outputs are not compared: only executing can check them.
+A file may be either half, ``name.md`` or ``name.ipynb``. Outputs are not compared: only executing can check them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str, tuple[str, 
 
 
 def in_sync(source: Path) -> bool:
-    """Whether ``NN-name.md`` and the ``.ipynb`` beside it are both there and have the same cells."""
+    """Whether ``name.md`` and the ``.ipynb`` beside it are both there and have the same cells."""
     pair = source.with_suffix(".ipynb")
     both = source.exists() and pair.exists()
     return both and sources(jupytext.read(source)) == sources(nbformat.read(pair, as_version=4))

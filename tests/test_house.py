@@ -56,6 +56,10 @@ def test_constraints_satisfy_the_project(requirement):
     assert requirement.specifier.contains(CONSTRAINTS[canonicalize_name(requirement.name)], prereleases=True)
 
 
+def test_the_extra_book_has_what_chapters_import():
+    assert {"joblib", "matplotlib", "stable-baselines3"} <= {r.name for r in required(EXTRAS["book"])}
+
+
 def test_every_make_verb_is_listed_by_help_and_in_the_readme():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the workflow may do: only what its job needs, with actions that nobody can change behind our back."""
+"""What the workflow may do: only what its job needs."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).resolve().parent.parent / ".github" / "workflows"
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.yml")}
 WORKFLOW, MUTANTS = WORKFLOWS["book"], WORKFLOWS["mutants"]
 JOBS = {name: job for workflow in WORKFLOWS.values() for name, job in workflow["jobs"].items()}
-STEPS = [(name, step) for name, job in JOBS.items() for step in job["steps"] if "uses" in step]
+STEPS = [step for job in JOBS.values() for step in job["steps"] if "uses" in step]
 
 
 def test_only_the_deployment_may_write_and_only_pages():
@@ -20,10 +20,8 @@ def test_only_the_deployment_may_write_and_only_pages():
     assert WORKFLOW["jobs"]["deploy"]["if"] == "github.ref == 'refs/heads/main'"
 
 
-def test_actions_are_pinned_by_commit_and_leave_no_credentials():
-    for _, step in STEPS:
-        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
-    checkouts = [step for _, step in STEPS if step["uses"].startswith("actions/checkout@")]
+def test_a_checkout_leaves_no_credentials():
+    checkouts = [step for step in STEPS if step["uses"].startswith("actions/checkout@")]
     assert len(checkouts) == len(JOBS) - 1
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 

@@ -20,7 +20,7 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import restify
 
-from meirl_book.make import pages
+from meirl_book.pages import pages
 
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -222,7 +222,8 @@ def launch_buttons(repository: str, path: str) -> dict[str, Any]:
     """The theme's description of a menu that opens a notebook of a GitHub repository on Binder or Colab."""
     binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{path}"
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/{path}"
-    install = f"Colab; first run: %pip install git+https://github.com/{repository}"
+    # The theme puts the text between double quotes as it is.
+    install = f"Colab; first run: %pip install 'meirl[book] @ git+https://github.com/{repository}'"
     links = [("Binder", "Run on Binder", binder), ("Colab", install, colab)]
     buttons = [
         {"type": "link", "text": text, "tooltip": tooltip, "icon": "fas fa-play", "url": url}

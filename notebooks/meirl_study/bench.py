@@ -21,6 +21,7 @@ from meirl.learn.networks import seeded
 from meirl.rollout import rollout
 
 from . import speed, study
+from .learning import reached
 
 SEEDS = range(3)
 BATCHES = (64, 256, 1_024, 4_096, 16_384)
@@ -58,21 +59,20 @@ def time_to_cost(
         env = make(str(name))
         config = next(task.config() for task in todo if (task.env, task.algo) == (name, algo))
         bar = rollout(env, load(env), held_out(env, "validation", config.validation_episodes))["cost"].mean()
-        reached = pd.DataFrame([crossing(run, bar) for _, run in runs.groupby("seed")])
+        passed = pd.DataFrame([crossing(run, bar) for _, run in runs.groupby("seed")])
         rows.append({
-            "environment": name, "algo": algo, "seconds": reached["seconds"].median(),
-            "steps": reached["simulated_steps"].median() / 1e6,
-            "reached": int((reached["seconds"] < float("inf")).sum()), "seeds": len(reached),
+            "environment": name, "algo": algo, "seconds": passed["seconds"].median(),
+            "steps": passed["simulated_steps"].median() / 1e6,
+            "reached": int((passed["seconds"] < float("inf")).sum()), "seeds": len(passed),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def crossing(history: pd.DataFrame, bar: float) -> pd.Series:
-    """``seconds`` and ``simulated_steps`` at the first validation after which no cost is above a bar; else infinity."""
-    effort = history[["seconds", "simulated_steps"]]
-    above = history["validation_cost"].to_numpy() > bar
-    after = int(above.nonzero()[0].max()) + 1 if above.any() else 0
-    return effort.iloc[after] if after < len(history) else pd.Series(float("inf"), effort.columns)
+    """``seconds`` and ``simulated_steps`` when a run had `meirl_study.learning.reached` a bar; infinity if never."""
+    effort = ["seconds", "simulated_steps"]
+    found = reached(history[[*effort, "validation_cost"]], bar)
+    return pd.Series(float("inf"), effort) if found is None else found[effort]
 
 
 def batch_speed(

@@ -154,8 +154,3 @@ def against(cells: Cells, policies: Iterable[str], opponent: str) -> pd.DataFram
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return ours.mean() - theirs.mean()
-
-
-def more_or_less(percent: float) -> str:
-    """An extra cost in words: ``1.5 % more``, ``0.3 % less``."""
-    return f"{abs(percent):.1f} % {'more' if percent > 0 else 'less'}"

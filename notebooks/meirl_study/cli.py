@@ -14,7 +14,7 @@ import torch
 import typer
 
 from meirl import files
-from meirl.envs import NAMES, make
+from meirl.envs import NAMES, ObservationSet, make
 from meirl.evaluation import held_out, summarise
 from meirl.learn import ALGORITHMS, find_learner, preset
 from meirl.rollout import rollout
@@ -101,16 +101,16 @@ def _number(value: float) -> str:
 
 
 def study(
-    profile: Annotated[str, typer.Option(help="quick (short runs) or full (the presets' budgets)")] = "quick",
+    profile: Annotated[engine.Profile, typer.Option(help="short runs, or the presets' whole budgets")] = "quick",
     seeds: Annotated[
         int | None, typer.Option(min=1, max=1_000, help="training seeds of each cell; default: quick 2, full 10")
     ] = None,
     algo: Annotated[list[str] | None, typer.Option(help="only this algorithm; may be repeated")] = None,
     env: Annotated[list[str] | None, typer.Option(help="only this environment; may be repeated")] = None,
     preset: Annotated[
-        str, typer.Option(help="tuned, published, as-published (defects included), or a YAML file")
+        str, typer.Option(help="tuned, long, published, as-published (defects included), or a YAML file")
     ] = "tuned",
-    observation: Annotated[str, typer.Option(help="full or published")] = "full",
+    observation: Annotated[ObservationSet, typer.Option(help="what agents see")] = "full",
     jobs: Annotated[int, typer.Option(help="runs at once; -1: one a core")] = -1,
     backend: Annotated[str, typer.Option(help="loky (this machine), dask or ray (extras of that name)")] = "loky",
     address: Annotated[str | None, typer.Option(help="of a Dask scheduler or a Ray cluster that is running")] = None,
@@ -125,7 +125,6 @@ def study(
 
     Example: python -m meirl study --env meis-stationary --algo ppo --seeds 2
     """
-    engine.profile_changes(profile)  # an unknown one is refused
     todo = engine.tasks(
         range(seeds or engine.SEEDS[profile]), env or NAMES, algo or ALGORITHMS,
         profile=profile, preset=preset, observation=observation,

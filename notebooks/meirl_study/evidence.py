@@ -151,6 +151,7 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
         saving: by opponent, what `savings` gives.
     """
     found: dict[str, tuple[str, ...]] = {}
+    made = {"1×": ("tuned", study.SEEDS["full"]), "10×": ("long", study.LONG_SEEDS["full"])}
     for opponent, values in saving.items():
         each = ", ".join(f"{value:.0f} %" for value in values)
         found[f"The {opponent} costs less than the published agent"] = (
@@ -164,9 +165,10 @@ def claims(compared: Mapping[str, pd.DataFrame], saving: Mapping[str, pd.Series]
                 for name, row in rows.droplevel(1).iterrows()
             ]
             algo, budget = str(learner).split()
+            preset, seeds = made[budget]
             found[f"{learner} against the {opponent}"] = (
                 "; ".join(ends), "[the figure of differences](#fig-verdict)",
-                f"`meirl study --algo {algo.lower()} --preset {'tuned' if budget == '1×' else 'long'}`",
+                f"`meirl study --profile full --algo {algo.lower()} --preset {preset} --seeds {seeds}`",
                 "other seeds whose mean falls outside the interval",
             )  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""The verbs for a chain or a policy of one's own, added to ``python -m meirl``."""
+"""The verbs for policies of one's own, added to ``python -m meirl``; the extra ``study`` is enough for them."""
 
 from __future__ import annotations
 
@@ -9,53 +9,16 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from meirl import heuristics, rollout
+from meirl import files, heuristics, rollout
 from meirl.envs import Env, ObservationSet, Scenario, make
 from meirl.evaluation import TEST_EPISODES, held_out
 from meirl.learn import load_policy
 
-from . import page, recommend
+from . import recommend
 from . import score as scores
-from .chapter import PROJECT, unit, verdict
+from .chapter import unit, verdict
 
 EnvName = Annotated[str, typer.Option("--env", help="name of an environment, or a YAML file of your own chain")]
-
-
-def recommend_(
-    env: EnvName,
-    out: Annotated[Path, typer.Option(help="folder of the report; made if need be")],
-    demand: Annotated[
-        Path | None, typer.Option(help="CSV of demand by date and location; default: the one that the chain names")
-    ] = None,
-    today: Annotated[
-        Path | None, typer.Option(help="YAML file of today's levels; default: a textbook's formula")
-    ] = None,
-    train: Annotated[bool, typer.Option("--train", help="train PPO too, to see whether it is worth it")] = False,
-    seeds: Annotated[int, typer.Option(min=2, max=100, help="agents to train")] = 3,
-    steps: Annotated[int, typer.Option(min=0, help="environment steps of each; 0: the profile's")] = 0,
-    profile: Annotated[str, typer.Option(help="full (for a decision) or quick (to try it out)")] = "full",
-    seed: Annotated[int, typer.Option(min=0, help="of all searches and training")] = 0,
-) -> None:
-    """Recommend a rule with its levels for a chain with recorded demand; write a report.
-
-    Leaves in the folder: report.html (one page, for people), report.json (its numbers), chain.yaml and demand.csv (as
-    used), today.yaml and chain/ (levels of every rule), report.ipynb. What is tuned on the earlier part of the record
-    is judged on the later part.
-
-    Example: python -m meirl recommend --env chain.yaml --demand demand.csv --out report
-    """
-    for name, file in {"--env": Path(env), "--demand": demand, "--today": today}.items():
-        if file is not None and file.suffix and not file.is_file():
-            raise ValueError(f"{name}: no such file: {file}")
-    path = recommend.prepare(env, demand, out)  # what cannot be used is refused before anything starts
-    recommend.today(make(path), today)
-    given = {"profile": profile, "seed": seed, "train": train, "seeds": seeds, "steps": steps}
-    files = {"chain": str(path.resolve()), "out": str(out.resolve()), "today": str(today.resolve()) if today else ""}
-    made = page.write(PROJECT / "notebooks" / "recommend.md", {**given, **files}, out)
-    numbers = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    s = numbers["saving"]
-    typer.echo(f"{numbers['rule']}: saves {s['percent']:.1f} % ({s['percent_low']:.1f} to {s['percent_high']:.1f})")
-    typer.echo(f"{numbers['reinforcement_learning']['why']}\n{made}")
 
 
 def compare(
@@ -75,7 +38,7 @@ def compare(
     """
     found = compared(env, first, second, episodes)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(files.jsonable(found), indent=2))
         return
     for name in ("first", "second"):
         each = found[name]

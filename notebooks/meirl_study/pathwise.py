@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from meirl import heuristics
+from meirl import files, heuristics
 from meirl.config import Model, Positive
 from meirl.envs import Env, Observation, Scenario, make
 from meirl.learn import ppo, preset
@@ -34,7 +34,7 @@ from meirl.learn.networks import ActorCritic, mlp, seeded
 from meirl.learn.run import Run, load_adam
 from meirl.rollout import Policy, play
 
-from .study import Task
+from .study import Task, anew_if_older
 
 REMEMBERED = 8  # rounds: imitation learns from the last so many, which bounds its time and memory
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -218,28 +218,28 @@ def play_and_ask(env: Env, player: Policy, teacher: Policy, scenario: Scenario) 
 def warm_start(task: Task, root: Path) -> None:
     """Leave a run of PPO that has only imitated the best tuned rule: `meirl_study.study.run` goes on from there.
 
-    Its imitation plays as many steps as that of the pathwise preset, and they count as PPO's. If there is a run
-    already, nothing happens.
+    Its imitation plays as many steps as that of the pathwise preset, and they count as PPO's. If the run is there
+    already, nothing happens; one of other settings is treated as `meirl_study.study.run` does.
 
     Args:
         task: of PPO.
         root: folder of the runs.
     """
-    folder = task.folder(root)
-    if (folder / "checkpoint.pt").exists():
-        return
     torch.set_num_threads(1)
-    env, config = make(task.env, observation=task.observation), preset(task.algo, task.preset, task.env, **task.changes)
+    folder, env, config = task.folder(root), make(task.env, observation=task.observation), task.config()
     rule = preset("pathwise", "tuned", task.env)
     rounds = max(1, min(rule.imitation * rule.environments // config.environments, config.rounds(env) // 2))
     network = seeded(ppo.Network, env, config, task.seed)
+    begin = partial(Run, env, task.algo, config, task.seed, network, folder, resume=True, progress=False)
 
     def loss(vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         return actor_critic_loss(network, vector, action)
 
-    with Run(env, task.algo, config, task.seed, network, folder, progress=False) as run:
-        imitate(network, loss, env, rule, rounds, config.environments, run)
-        run.validate(run.steps, float("nan"), ppo.new_optimiser(network, config).state_dict())
+    # Were a run of older settings left there, the study would set it aside and begin one that has imitated nothing.
+    with files.only_writer(folder, wait=True), anew_if_older(task, folder, begin) as run:
+        if not (folder / "checkpoint.pt").exists():
+            imitate(network, loss, env, rule, rounds, config.environments, run)
+            run.validate(run.steps, float("nan"), ppo.new_optimiser(network, config).state_dict())
 
 
 def actor_critic_loss(network: ActorCritic, vector: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

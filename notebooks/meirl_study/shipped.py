@@ -1,4 +1,4 @@
-"""Trained agents that come with the package: one of each cell, with a card; and what they cost, computed again."""
+"""Trained agents that come with the package: one of each cell, with a card."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from meirl import files, held_out, heuristics, load, make, rollout
+from meirl import files
 from meirl.envs import NAMES
-from meirl.evaluation import TEST_EPISODES, estimate
+from meirl.evaluation import estimate
 from meirl.learn import AGENTS, ALGORITHMS
-
-from .cells import OPPONENTS
 
 LIMITS = (
     "One run, the best of several by validation cost: for what the algorithm does, read the mean over seeds. Trained "
@@ -60,19 +58,3 @@ def card(made: dict[str, Any], folder: Path, seeds: int, preset: str) -> dict[st
         "data": "scenarios drawn by the environment from the training seed; none of the test scenarios",
         "limits": LIMITS,
     }  # fmt: skip
-
-
-def table(episodes: int = TEST_EPISODES) -> pd.DataFrame:
-    """Play the shipped agents and the tuned rules on the test scenarios.
-
-    Returns:
-        Mean cost, one row a policy, one column an environment; a minute for all test scenarios.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for name in NAMES:
-        env = make(name)
-        policies = {rule: heuristics.load(env, which) for rule, which in OPPONENTS.items()}
-        policies |= {algo.upper(): load(algo, name)[0] for algo in ALGORITHMS}
-        scenario = held_out(env, "test", episodes)
-        found[name] = {policy: rollout(env, act, scenario)["cost"].mean() for policy, act in policies.items()}
-    return pd.DataFrame(found)

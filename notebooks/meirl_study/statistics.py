@@ -157,20 +157,6 @@ def variance_components(costs: np.ndarray) -> pd.Series:
     return pd.Series({**shares, "standard_error": np.sqrt(total), "degrees_of_freedom": freedom})
 
 
-def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half of all values: less moved by outliers than a mean, more efficient than a median.
-
-    Args:
-        values: of any shape.
-
-    Source: Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice.
-
-    >>> interquartile_mean(np.array([1.0, 2.0, 4.0, 1000.0]))
-    3.0
-    """
-    return float(stats.trim_mean(values, 0.25, axis=None))
-
-
 def probability_of_improvement(costs: np.ndarray, reference: np.ndarray) -> float:
     """Probability that a run of one policy is cheaper than one of the other on the same episode; ties count half.
 

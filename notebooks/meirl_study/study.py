@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -30,6 +30,7 @@ from meirl.rollout import rollout
 
 from .processes import attended
 
+Profile = Literal["quick", "full"]
 QUICK = {"steps": 60_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
@@ -42,6 +43,7 @@ BUDGETS = {"tuned": "1×", "long": "10×"}
 WHAT_MADE_IT = (
     "env", "algo", "seed", "observation", "steps", "simulated_steps", "seconds", "best_validation_cost",
 )  # fmt: skip
+ASIDE = "-before-"  # in the names of runs that were set aside
 ATTEMPTS = 5  # at a study whose workers get killed; more often, and something kills them on purpose
 
 
@@ -194,13 +196,7 @@ def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
     folder, env = task.folder(root), make(task.env, observation=task.observation)
     train = partial(find_learner(task.algo).train, env, task.config(), task.seed, folder, resume=True, progress=False)
     with files.only_writer(folder, wait=True):
-        try:
-            train()
-        except OtherRunError as error:
-            if not task.changes or error.key not in ("config", "parameters", "inputs"):
-                raise
-            set_aside(folder)  # a shortened run, made with older settings: cheap to repeat
-            train()
+        anew_if_older(task, folder, train)
         table = _tested(folder, episodes)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
@@ -211,9 +207,20 @@ def finished(task: Task, root: Path) -> bool:
     return all((task.folder(root) / name).exists() for name in ("manifest.json", "test.csv"))
 
 
+def anew_if_older(task: Task, folder: Path, begin: Callable[[], Any]) -> Any:
+    """Begin or resume a run, which is the result; a shortened one that is there with older settings is set aside."""
+    try:
+        return begin()
+    except OtherRunError as error:
+        if not task.changes or error.key not in ("config", "parameters", "inputs"):
+            raise
+        set_aside(folder)  # cheap to repeat
+        return begin()
+
+
 def set_aside(folder: Path) -> Path:
     """Give a run another name, which it returns, so that nothing is lost and another can take its place; says so."""
-    names = (folder.with_name(f"{folder.name}-before-{n}") for n in itertools.count(1))
+    names = (folder.with_name(f"{folder.name}{ASIDE}{n}") for n in itertools.count(1))
     aside = folder.rename(next(name for name in names if not name.exists()))
     print(f"{folder} was made with other settings: kept as {aside.name}, and made again", file=sys.stderr)
     return aside
@@ -256,8 +263,13 @@ def histories(todo: Sequence[Task], root: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def manifests(root: Path) -> list[Path]:
+    """Manifests of the finished runs in a folder and below, in order, without those of runs that were set aside."""
+    return sorted(path for path in root.rglob("manifest.json") if ASIDE not in path.parent.name)
+
+
 def every_run(root: Path) -> pd.DataFrame:
-    """Gather all trained and tested runs in a folder, whoever made them.
+    """Gather all trained and tested runs in a folder, whoever made them; not those that were set aside.
 
     Args:
         root: folder of the runs; subfolders are searched too.
@@ -269,7 +281,7 @@ def every_run(root: Path) -> pd.DataFrame:
         ``finished``.
     """
     rows = []
-    for path in sorted(root.rglob("manifest.json")):
+    for path in manifests(root):
         if (path.parent / "test.csv").exists():
             made = json.loads(path.read_text(encoding="utf-8"))
             test = pd.read_csv(path.parent / "test.csv")

@@ -165,7 +165,9 @@ def test_a_name_links_to_what_python_finds_under_it(module, name, expected):
 def test_launch_buttons_open_a_notebook_that_exists(path):
     twin = f"notebooks/{path.stem}.ipynb"
     assert (ROOT / twin).exists()
-    binder, colab = (button["url"] for button in EXTENSION["launch_buttons"]("owner/name", twin)["buttons"])
+    buttons = EXTENSION["launch_buttons"]("owner/name", twin)["buttons"]
+    binder, colab = (button["url"] for button in buttons)
+    assert "%pip install 'meirl[book] @ git+https://github.com/owner/name'" in buttons[1]["tooltip"]  # as chapters need
     assert binder == f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{twin}"
     assert colab == f"https://colab.research.google.com/github/owner/name/blob/main/{twin}"
 

@@ -96,8 +96,3 @@ def test_a_difference_is_ours_minus_theirs_and_in_percent_of_theirs():
     # Paired: the spread between episodes cancels.
     np.testing.assert_allclose(found.loc[("a", "worse")], [5, 5, 5, 25])
     np.testing.assert_allclose(found.loc[("a", "better")], [-2, -2, -2, -10])
-
-
-@pytest.mark.parametrize(("percent", "words"), [(1.46, "1.5 % more"), (-0.26, "0.3 % less")])
-def test_more_or_less(percent, words):
-    assert cells.more_or_less(percent) == words

@@ -91,7 +91,8 @@ def test_the_ledger_has_number_place_command_and_refutation(table):
     assert list(claims)[1:] == ["PPO 1× against the designed rule", "PPO 10× against the designed rule"]
     number, _, command, _ = claims["PPO 10× against the designed rule"]
     assert number.startswith("divergent-stationary: -1.0 % (-2.0 to +0.5)")
-    assert "--preset long" in command
+    assert command == "`meirl study --profile full --algo ppo --preset long --seeds 5`"
+    assert "--profile full --algo ppo --preset tuned --seeds 10" in claims["PPO 1× against the designed rule"][2]
     lines = evidence.ledger(claims).split("\n")
     assert len(lines) == 2 + len(claims)
     assert all(line.count(" | ") == 4 for line in lines[2:])

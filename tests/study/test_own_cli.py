@@ -2,13 +2,15 @@
 
 import json
 import re
+import runpy
+import sys
 
 import pytest
 import yaml
 
 import meirl
 from meirl.learn import find_learner, preset
-from meirl_study import own, own_cli, page
+from meirl_study import own, own_cli, page, recommend_cli
 
 
 @pytest.fixture
@@ -63,6 +65,23 @@ def test_compare_prints_a_verdict_or_json(capsys, tmp_path):
     assert re.fullmatch(rf"{re.escape(file)} loses to best: \+\d+\.\d\d % \(95 %: \+[\d.]+ to \+[\d.]+ %\)", last)
     own_cli.compare("divergent-stationary", "best", file, episodes=20, as_json=True)
     assert json.loads(capsys.readouterr().out)["verdict"] == "loses to"
+
+
+def test_an_infinite_number_is_printed_as_null(capsys, monkeypatch):
+    monkeypatch.setattr(own_cli, "compared", lambda *_: {"percent": float("nan")})
+    own_cli.compare("divergent-stationary", "best", "textbook", as_json=True)
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"percent": None}
+
+
+def test_compare_and_score_need_no_package_of_the_extra_book(monkeypatch):
+    for package in ("jupytext", "nbformat", "papermill", "markdown_it"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for module in ("own_cli", "page", "recommend_cli"):
+        monkeypatch.delitem(sys.modules, f"meirl_study.{module}", raising=False)
+        monkeypatch.delattr(f"meirl_study.{module}", raising=False)
+    assert {"compare", "score"} <= runpy.run_module("meirl_study.own_cli").keys()
+    with pytest.raises(ImportError, match="jupytext"):
+        runpy.run_module("meirl_study.recommend_cli")
 
 
 # --- a page ----------------------------------------------------------------------------------------------------------
@@ -158,7 +177,7 @@ def test_recommend_leaves_a_page_and_its_numbers(chain, tmp_path, capsys, monkey
         return folder / "report.html"
 
     monkeypatch.setattr(page, "write", write)
-    own_cli.recommend_(str(chain), tmp_path / "out", chain.parent / "demand.csv", profile="quick", train=True)
+    recommend_cli.recommend_(str(chain), tmp_path / "out", chain.parent / "demand.csv", profile="quick", train=True)
     assert asked["source"] == "recommend.md"
     assert asked["chain"] == str((tmp_path / "out" / "chain.yaml").resolve())
     assert asked["profile"] == "quick"
@@ -181,5 +200,5 @@ def test_recommend_refuses_what_it_cannot_use_before_it_starts(chain, tmp_path, 
     given = {"env": str(chain), "demand": str(chain.parent / "demand.csv"), "today": None} | arguments
     files = {key: given[key] and tmp_path.__class__(given[key]) for key in ("demand", "today")}
     with pytest.raises(ValueError, match=message):
-        own_cli.recommend_(given["env"], tmp_path / "out", **files)
+        recommend_cli.recommend_(given["env"], tmp_path / "out", **files)
     assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ import meirl
 from meirl import heuristics
 from meirl.learn import Run, load_checkpoint, load_policy, ppo, preset
 from meirl.learn.networks import seeded
+from meirl.learn.run import Checkpoint
 from meirl.rollout import play
 from meirl_study import pathwise, study
 from meirl_study.pathwise import Actor, Config, actor_critic_loss, train, update, warm_start
@@ -164,6 +165,22 @@ def test_ppo_goes_on_from_the_imitation_and_counts_its_steps(tmp_path):
     assert first["simulated_steps"] == first["steps"] + 2 * env.horizon
     assert warm.steps == config.rounds(env) * config.steps_per_round(env)
     assert len(rest) >= 1
+
+
+def test_a_warm_start_with_older_settings_is_imitated_anew(tmp_path, capsys):
+    """Else the study would set it aside, and train from nothing under its name."""
+    changes = {"steps": 2_400, "environments": 4, "copies": 1, "validation_episodes": 2, "evaluations": 1}
+    older = study.Task("divergent-nonstationary", "ppo", changes={**changes, "discount": 0.9})
+    task, folder = older._replace(changes=changes), older.folder(tmp_path)
+    warm_start(older, tmp_path)
+    warm_start(task, tmp_path)
+    saved = load_checkpoint(folder / "checkpoint.pt", Checkpoint)
+    assert saved["config"] == task.config().model_dump_json()
+    assert len(saved["history"]) == 1
+    assert "imitation_loss" in saved["history"][0]
+    assert f"kept as {folder.name}-before-1" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="its config differs"):
+        warm_start(task._replace(changes={}), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["divergent-stationary", "meis-stationary"])

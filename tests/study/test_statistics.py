@@ -11,7 +11,6 @@ from meirl_study.statistics import (
     crossed,
     effect_sizes,
     holm,
-    interquartile_mean,
     probability_of_improvement,
     variance_components,
     versus,
@@ -104,10 +103,6 @@ def test_p_values_over_both_are_uniform_where_nothing_differs():
     p = [versus({"a": noise(rng, 6, 30)}, np.zeros(30), resamples=2)["p"].item() for _ in range(400)]
     assert stats.binomtest(sum(np.array(p) < 0.05), 400, 0.05).pvalue > 1e-3
     assert stats.kstest(p, "uniform").pvalue > 1e-4
-
-
-def test_interquartile_mean_drops_a_quarter_at_each_end():
-    assert interquartile_mean(np.array([[1000.0, 1, 2, 3], [4, 5, 6, -1000]])) == 3.5
 
 
 def test_probability_of_improvement_counts_pairs_of_runs_on_the_same_episode():

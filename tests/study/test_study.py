@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -311,10 +312,7 @@ def test_no_worker_outlives_a_killed_study(todo, tmp_path):
 
 
 def test_the_help_names_the_seeds_of_each_profile():
-    done = subprocess.run(
-        [sys.executable, "-m", "meirl", "study", "--help"], capture_output=True, text=True, check=True
-    )
-    words = re.sub(r"[^\w]+", " ", done.stdout)
+    words = re.sub(r"[^\w]+", " ", CliRunner().invoke(app, ["study", "--help"]).output)
     assert f"quick {study.SEEDS['quick']} full {study.SEEDS['full']}" in words
 
 
@@ -327,6 +325,10 @@ def test_every_run_under_a_folder_is_one_row(todo, undisturbed, finished, tmp_pa
         assert row["cost"] == pytest.approx(mine["cost"].mean())
         assert (row["env"], row["algo"], row["seed"], row["test_episodes"]) == ("short", task.algo, task.seed, 4)
         assert row["simulated_steps"] > row["steps"]
+    aside = shutil.copytree(todo[0].folder(finished), tmp_path / "twice" / "seed-0-before-1")
+    assert study.every_run(tmp_path).empty, "a run that was set aside has a successor, and is none of the study"
+    assert len(study.every_run(aside.rename(aside.with_name("seed-0")).parent)) == 1
+    shutil.rmtree(tmp_path / "twice")
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0" / "manifest.json").write_text("{}", encoding="utf-8")  # trained, not tested
     assert study.every_run(tmp_path).empty

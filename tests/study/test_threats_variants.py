@@ -47,7 +47,7 @@ def test_variants_are_trained_apart_and_the_tuned_one_is_the_studys(tmp_path):
 
 
 def test_the_time_of_all_runs_is_added_up(tmp_path):
-    for name, seconds in (("a/seed-0", 30), ("b/c/seed-1", 90)):
+    for name, seconds in (("a/seed-0", 30), ("b/c/seed-1", 90), ("b/c/seed-1-before-1", 7)):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "manifest.json").write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
     assert variants.core_minutes(tmp_path) == 2

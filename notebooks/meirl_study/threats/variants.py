@@ -180,5 +180,4 @@ def first_entropy(env: Env, config: Any, seed: int) -> float:
 
 def core_minutes(where: Path) -> float:
     """Minutes that one core was busy with all runs of one process each in a folder, by their manifests."""
-    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in where.rglob("manifest.json")]
-    return sum(made["seconds"] for made in manifests) / 60
+    return sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in study.manifests(where)) / 60
