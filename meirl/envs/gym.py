@@ -4,7 +4,7 @@ Both classes take what `meirl.make` takes. The vector environment is one batched
 
 Seeding: ``reset(seed=s)`` starts the stream of seed ``s``, and every reset plays its next episode, or, with ``n``
 environments, its next ``n``. So the k-th episode of a single environment meets the same demand as row k of
-``env.sample(n, s)``. Without a seed, one is drawn from the operating system's entropy.
+``env.sample(n, s)``. Without a seed, one of training is drawn from the operating system's entropy.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from . import CONTROLS, NAMES, Exogenous, Scenario, make
-from .scenario import BLOCK
+from .scenario import BLOCK, FIRST_RESERVED_SEED
 
 
 class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -57,7 +57,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
-            self._ahead = self._stream(int(self.np_random.integers(2**63)) if seed is None else seed)
+            self._ahead = self._stream(int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed)
         self._periods, self._now = next(self._ahead).periods(), 0
         with torch.inference_mode():
             self._state = self.chain.reset(self.num_envs)
