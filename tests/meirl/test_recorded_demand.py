@@ -67,6 +67,20 @@ def test_a_record_may_be_wide_or_long_and_in_any_order(tmp_path, text, names):
     assert table.week == 7
 
 
+def test_a_location_may_have_any_name(tmp_path):
+    table = recorded.read(csv(tmp_path, "date,demand,value,variable\n2024-01-05,1,2,3\n2024-01-06,4,5,6\n"))
+    assert table.locations == ("demand", "value", "variable")
+    assert table.units.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_weeks_are_found_whatever_language_the_weekdays_are_in(tmp_path, monkeypatch):
+    dates = pd.date_range("2020-01-02", periods=30, freq="7D")
+    pd.DataFrame({"A": 1}, index=dates.rename("date")).to_csv(tmp_path / "d.csv", date_format="%Y-%m-%d")
+    real = pd.Timestamp.strftime
+    monkeypatch.setattr(pd.Timestamp, "strftime", lambda date, form: "Do" if form == "%a" else real(date, form))
+    assert recorded.read(tmp_path / "d.csv").week == 1
+
+
 @pytest.mark.parametrize(
     ("freq", "week", "year"),
     [("D", 7, 365.25), ("B", 5, 261), ("W-THU", 1, 52.2), ("MS", 1, 12), ("ME", 1, 12)],
@@ -216,6 +230,13 @@ def test_locations_may_come_in_the_order_of_the_chain(write):
     demand = env.sample(3, seed=1).demand
     assert torch.equal(demand[..., 0], demand[..., 1] + 1)
     assert env.parameters.demand.mean[0] == env.parameters.demand.mean[1] + 1
+
+
+def test_locations_may_be_numbers(write):
+    env = meirl.make(write(names=("101", "102"), locations=[102, 101]))
+    assert env.node_names == ["middle", "102", "101"]
+    with pytest.raises(ValueError, match=r"2 locations \(102, 101\), but chain\.yaml has leaves: 3"):
+        meirl.make(write(names=("101", "102"), locations=[102, 101], leaves=3))
 
 
 def test_a_record_may_be_laid_over_a_formula(write):
