@@ -130,6 +130,7 @@ class MeisEnv(Env):
         if action.dtype.is_floating_point or action.ndim != 1:
             shape = tuple(action.shape)
             raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
+        action = action.long()  # others would select as a mask, or not at all
         lowest, highest = torch.aminmax(action)
         if lowest.item() < 0 or highest.item() >= len(self._table):
             bad = lowest.item() if lowest.item() < 0 else highest.item()
