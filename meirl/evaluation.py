@@ -76,7 +76,12 @@ def compare(policies: Mapping[str, Policy], env: Env, scenario: Scenario, confid
         One row a policy: mean cost of an episode, ``value``, with its interval ``low`` and ``high``, in units of
         ``cost_unit``; ``cvar95``, ``fill_rate``; the paired ``difference`` to the first policy with
         ``difference_low`` and ``difference_high``.
+
+    Raises:
+        ValueError: if there are no policies.
     """
+    if not policies:
+        raise ValueError("expected at least one policy to compare")
     tables = {name: rollout(env, policy, scenario) for name, policy in policies.items()}
     reference = next(iter(tables.values()))["cost"].to_numpy()
     rows = {}
