@@ -95,7 +95,8 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
         "bullwhip": (squares / periods - (upstream / periods).square()) / variance,
         "published_service_level": 1 - totals.waiting_share / periods,
     }
-    return pd.DataFrame({key: value.double().cpu().numpy() for key, value in table.items()})
+    # MPS has no float64.
+    return pd.DataFrame({key: value.cpu().double().numpy() for key, value in table.items()})
 
 
 @torch.inference_mode()

@@ -59,8 +59,8 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
         played = play(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
         counted = (step.costs.total for seen, step in played if seen.period >= env.parameters.warm_up)
         cost = sum(counted)  # without the statistics of `simulate`
-        means.append(cost.reshape(len(levels), episodes).double().mean(1))  # type: ignore[union-attr]
-    return torch.cat(means).cpu().numpy() / env.cost_unit
+        means.append(cost.reshape(len(levels), episodes).cpu().double().mean(1))  # type: ignore[union-attr]
+    return torch.cat(means).numpy() / env.cost_unit
 
 
 def tune(
@@ -96,8 +96,8 @@ def tune(
     if min(counts) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {counts} and {seed}")
     effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
-    found, box, hits = _search(effort, box, seed, generations, candidates, widen)
-    effort.bar.close()
+    with effort.bar:
+        found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     seconds = time.perf_counter() - effort.start
     levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:finalists])
     provenance = {

@@ -6,6 +6,7 @@ import torch
 
 import meirl
 from meirl.envs import Costs, Flows
+from meirl.heuristics import RULES, tuning
 
 
 def never(observation) -> torch.Tensor:
@@ -114,6 +115,26 @@ def test_gradients_flow_through_simulate_and_not_through_rollout():
     assert action.grad is None
     meirl.simulate(env, lambda _: action, scenario).cost.sum().backward()
     assert (action.grad[:, 0] != 0).all()
+
+
+def test_results_are_made_exact_on_the_cpu_as_mps_has_no_float64(monkeypatch):
+    """Stands in for MPS: what was not moved to the CPU by name is not there."""
+    cpu, double = torch.Tensor.cpu, torch.Tensor.double
+
+    def moved(tensor):
+        there = cpu(tensor)
+        there.is_here = True
+        return there
+
+    def exact(tensor):
+        assert getattr(tensor, "is_here", False), "Cannot convert a MPS Tensor to float64 dtype"
+        return double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", moved)
+    monkeypatch.setattr(torch.Tensor, "double", exact)
+    env = meirl.make("meis-stationary", horizon=5)
+    assert meirl.rollout(env, never, env.sample(2, 0))["cost"].gt(0).all()
+    assert (tuning.mean_costs(env, RULES["s-S"], np.zeros((2, 6)), env.sample(2, 0)) > 0).all()
 
 
 def test_a_policy_sees_the_state_and_the_calendar_but_no_scenario(name):
