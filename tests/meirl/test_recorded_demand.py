@@ -288,3 +288,24 @@ def test_tune_train_and_evaluate_take_it(write, tmp_path):
     assert meirl.rollout(again, policy, test)["cost"].gt(0).all()
     resumed = find_learner("ppo").train(meirl.make(path), config, 0, tmp_path / "run", resume=True, progress=False)
     assert resumed.steps == 800
+
+
+def test_a_record_may_move_with_its_chain_and_its_runs(write, tmp_path, monkeypatch):
+    def train(chain, run):
+        config = preset("ppo", "tuned", "", steps=1, environments=2, copies=1, evaluations=1, validation_episodes=2)
+        return find_learner("ppo").train(meirl.make(chain), config, 0, run, resume=True, progress=False)
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    for file in (write(), write().with_name("demand.csv")):
+        file.rename(here / file.name)
+    train(here / "chain.yaml", here / "run")
+    here.rename(there)
+    train(there / "chain.yaml", there / "run")
+    monkeypatch.chdir(there)
+    train("chain.yaml", there / "run")
+    (there / "demand.csv").rename(there / "other.csv")
+    text = (there / "chain.yaml").read_text(encoding="utf-8")
+    (there / "chain.yaml").write_text(text.replace("demand.csv", "other.csv"), encoding="utf-8")
+    with pytest.raises(ValueError, match="its env differs"):
+        train("chain.yaml", there / "run")
