@@ -154,5 +154,5 @@ def explained_variance(predicted: torch.Tensor, observed: torch.Tensor) -> float
 
     ``1 - var(observed - predicted) / var(observed)``, of values and returns of any one shape.
     """
-    variance = observed.var()
+    variance = observed.var() if observed.numel() > 1 else 0.0
     return float(1 - (observed - predicted).var() / variance) if variance > 0 else float("nan")
