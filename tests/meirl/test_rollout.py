@@ -57,6 +57,12 @@ def test_the_measures_follow_their_definitions(played):
     np.testing.assert_allclose(table["published_service_level"], (1 - share).clip(min=0).mean(1))
 
 
+def test_constant_orders_have_no_negative_variance():
+    env = meirl.make("divergent-stationary")
+    action = env.action(torch.tensor([[5.55, 2, 3, 4]])).expand(8, -1)
+    assert meirl.rollout(env, lambda _: action, env.sample(8, 0))["bullwhip"].between(0, 1e-4).all()
+
+
 @pytest.mark.parametrize(
     ("name", "cost", "spread", "episodes"),
     [
