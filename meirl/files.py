@@ -93,9 +93,8 @@ def jsonable(value: Any) -> Any:
 def commit(folder: Path = Path(__file__).parent) -> str:
     """Commit of the checkout that a folder is of, ``+ changes`` if its code differs; ``unknown`` if it is of none."""
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=True)
-        return done.stdout.decode(errors="replace")
+    def git(*words: str) -> str:
+        return subprocess.check_output(["git", *words], cwd=folder, stderr=subprocess.DEVNULL).decode(errors="replace")
 
     try:
         git("ls-files", "--error-unmatch", ".")  # fails where the folder only lies in a repository, as .venv does

@@ -21,6 +21,8 @@ from gymnasium.vector.utils import batch_space
 from . import CONTROLS, NAMES, Exogenous, Scenario, make
 from .scenario import BLOCK, FIRST_RESERVED_SEED
 
+Info = dict[str, Any]  # Gymnasium's
+
 
 class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Many chains in one batched step.
@@ -51,9 +53,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self._periods: Iterator[Exogenous]
         self._now = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
@@ -72,7 +72,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
                 yield drawn[i : i + self.num_envs]  # type: ignore[misc]
             first += some
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Play one period of every episode."""
         never = np.zeros(self.num_envs, bool)
         if not self._same_step and self.is_over:
@@ -118,7 +118,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """The observation vectors, ``(num_envs, numbers)``."""
         return self.chain.observe(self._state, self._now).vector().cpu().numpy().astype(np.float32)
 
-    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _masked(self, info: Info) -> Info:
         """Gymnasium's vector infos say for every key which environments have it: here always all."""
         return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
 
@@ -139,14 +139,12 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
         self.chain = self._one.chain
         self.observation_space, self.action_space = self.chain.observation_space, self.chain.action_space
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episode of the stream, or the first one of a new seed."""
         super().reset(seed=seed)
         return self._one.reset(seed=seed)[0][0], {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Play one period."""
         seen, reward, info = self._one.play(np.asarray(action)[None])
         over, sees_end = self._one.is_over, self.chain.sees_end

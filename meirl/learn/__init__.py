@@ -79,21 +79,19 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
         folder: of the run; holds ``policy.pt``.
         env: an environment to use it on, of the same shape; its name gives it the observation that the policy was
             trained on; None is the name of the one it was trained on, with the parameters that it has by now.
-        **changes: parameters to change in an environment that is not given but made, as in `meirl.make`.
+        **changes: parameters to change in an environment that is made here, as in `meirl.make`; else refused.
 
     Raises:
-        ValueError: if the file is missing, damaged, no checkpoint of meirl's, of a run that never validated, or does
-            not fit the environment; or if a given environment is to be changed.
+        ValueError: if the file is missing, damaged, no checkpoint of meirl's or never validated, or does not fit.
     """
     path = Path(folder) / "policy.pt"
     saved = load_checkpoint(path)
     if saved["best_cost"] == math.inf:
         raise ValueError(f"{path}: its run was stopped before its first validation: resume it")
-    if isinstance(env, Env):
-        if changes:
-            raise ValueError(f"cannot change {', '.join(changes)} of an environment that is made: give its name")
-    else:
+    if not isinstance(env, Env):
         env = make(env or saved["env"], observation=saved["observation"], **changes)
+    elif changes:
+        raise ValueError(f"cannot change {', '.join(changes)} of an environment that is made: give its name")
     if env.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
     if env.legend() != saved.get("inputs", env.legend()):

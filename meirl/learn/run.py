@@ -102,9 +102,9 @@ class Run:
                 out.mkdir(exist_ok=True)
                 if self._saved is None:
                     files.write(out / "config.json", config.model_dump_json(indent=2))
-            about = {"desc": f"{algo} {env.name}", "unit": "step", "unit_scale": True}
-            self._bar = held.enter_context(tqdm(total=config.steps, disable=not progress, **about))
-            self._held = held.pop_all()
+            desc = f"{algo} {env.name}"
+            bar = tqdm(total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=desc)
+            self._bar, self._held = held.enter_context(bar), held.pop_all()
 
     def __enter__(self) -> Self:
         return self
