@@ -67,7 +67,7 @@ def compare(policies: Mapping[str, Policy], env: Env, scenario: Scenario, confid
     Pairing is what common random numbers buy: equation :eq:`eq-pairing` of the book.
 
     Args:
-        policies: policies by name; the first is the reference.
+        policies: policies by name, at least one; the first is the reference.
         env: the environment.
         scenario: common random numbers for all.
         confidence: of the intervals (Student's t over episodes).
@@ -77,6 +77,8 @@ def compare(policies: Mapping[str, Policy], env: Env, scenario: Scenario, confid
         ``cost_unit``; ``cvar95``, ``fill_rate``; the paired ``difference`` to the first policy with
         ``difference_low`` and ``difference_high``.
     """
+    if not policies:
+        raise ValueError("expected at least one policy to compare")
     tables = {name: rollout(env, policy, scenario) for name, policy in policies.items()}
     reference = next(iter(tables.values()))["cost"].to_numpy()
     rows = {}

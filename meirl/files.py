@@ -27,9 +27,19 @@ def write(path: Path, content: str | bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
-        beside.replace(path)
+        _replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put one file in the place of another, which Windows refuses while somebody reads that: then a little later."""
+    for pause in (0.01, 0.1, 1.0) if os.name == "nt" else ():  # seconds
+        with suppress(PermissionError):
+            new.replace(old)
+            return
+        time.sleep(pause)
+    new.replace(old)
 
 
 @contextmanager
@@ -81,12 +91,13 @@ def jsonable(value: Any) -> Any:
 
 
 def commit(folder: Path = Path(__file__).parent) -> str:
-    """Commit of the checkout around a folder, ``+ changes`` if its code differs; ``unknown`` outside a repository."""
+    """Commit of the checkout that a folder is of, ``+ changes`` if its code differs; ``unknown`` if it is of none."""
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+    def git(*words: str) -> str:
+        return subprocess.check_output(["git", *words], cwd=folder, stderr=subprocess.DEVNULL).decode(errors="replace")
 
     try:
+        git("ls-files", "--error-unmatch", ".")  # fails where the folder only lies in a repository, as .venv does
         changed = git("status", "--porcelain", "--", ":/*.py", ":/*.yaml", ":/notebooks/*.md").strip()
         return git("rev-parse", "--short=12", "HEAD").strip() + (" + changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -68,9 +68,9 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
 
     Returns:
         A table with the columns ``cost`` and its parts (in units of `Env.cost_unit`), ``fill_rate`` (share of demand
-        met at once from stock on hand), ``fill_rate_same_period``, ``lost``, ``forgotten``, ``on_hand``, ``backlog``
-        (mean units), ``bullwhip`` (variance of the upstream node's orders over that of demand) and
-        ``published_service_level`` (the study's measure, kept for comparison).
+        met at once from stock on hand), ``fill_rate_same_period``, ``lost`` and ``forgotten`` (units in all),
+        ``on_hand`` and ``backlog`` (mean units), ``bullwhip`` (variance of the upstream node's orders over the sum of
+        those of each location's demand) and ``published_service_level`` (the study's measure, kept for comparison).
 
     >>> import meirl
     >>> env = meirl.make("divergent-stationary")
@@ -92,10 +92,10 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
         "forgotten": flow["forgotten"],
         "on_hand": totals.on_hand.sum(1) / periods,
         "backlog": flow["backlog"] / periods,
-        "bullwhip": (squares / periods - (upstream / periods).square()) / variance,
+        "bullwhip": (squares / periods - (upstream / periods).square()).clamp(min=0) / variance,
         "published_service_level": 1 - totals.waiting_share / periods,
     }
-    return pd.DataFrame({key: value.double().cpu().numpy() for key, value in table.items()})
+    return pd.DataFrame({key: value.cpu().double().numpy() for key, value in table.items()})  # MPS has no float64
 
 
 @torch.inference_mode()

@@ -94,6 +94,8 @@ class Env(ABC):
     dtype: torch.dtype  #: floating type of states and scenarios
     chain: ClassVar[str]  #: name of the kind of chain
     source: ClassVar[str]  #: what the upstream node orders from
+    horizon: int  #: periods of an episode
+    nodes: int  #: number of all nodes, N
     retailers: int  #: number of nodes that face customers, R
     node_names: list[str]  #: of all nodes
     action_space: spaces.Space  #: Gymnasium space of one episode's action
@@ -104,6 +106,7 @@ class Env(ABC):
     supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
     record: recorded.Sampler | None  #: what draws demand from a record, if there is one
     demand_shares: torch.Tensor  #: mean demand of each retailer over that of their average, ``(R,)``
+    mean_demand: torch.Tensor  #: mean demand of a period that each node serves, ``(N,)`` units
     expected_demand: torch.Tensor  #: mean demand of a period at each location that has customers, ``(1, locations)``
     sees_end: bool  #: whether the observation shows the time left: only then may a learner take the horizon as the end
     cost_unit: float  #: reported cost = cost of the periods after the warm-up / this
@@ -120,10 +123,10 @@ class Env(ABC):
         self.sees_end = observation == "full" and not parameters.endless
         counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
         self.cost_unit = parameters.cost_unit * counted
-        self.retailers = getattr(parameters, parameters.count or "retailers")
-        self.demand_shares = self.tensor(parameters.demand.shares(self.retailers))
-        record = parameters.demand.record
-        self.record = None if record is None else recorded.Sampler(record, parameters.locations, self.horizon)
+        demand, self.retailers = parameters.demand, getattr(parameters, parameters.count or "retailers")
+        self.demand_shares = self.tensor(demand.shares(self.retailers))
+        self.mean_demand = self.tensor(per_node(demand.average * self.retailers, demand.mean, self.retailers))
+        self.record = recorded.Sampler(demand.record, parameters.locations, self.horizon) if demand.record else None
         self._prepare()
         self.nodes = len(self.node_names)
 
@@ -142,7 +145,7 @@ class Env(ABC):
         processes = (p.demand, p.lead_time, self.supplier_capacity, p.outbound_capacity)
         drawn = sample_scenario(processes, (self.retailers, p.horizon), episodes, seed, first)
         if self.record is not None:
-            later = FIRST_RESERVED_SEED <= seed != VALIDATION_SEED  # what chooses sees the past only
+            later = seed >= FIRST_RESERVED_SEED and seed != VALIDATION_SEED  # what chooses sees the past only
             demand = self.record.draw(later, seed, range(first, first + episodes))
             drawn = drawn._replace(demand=torch.from_numpy(demand))
         return drawn.to(self.device, self.dtype)
@@ -187,8 +190,7 @@ class Env(ABC):
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
         # Stocks and backlogs are never negative; demand, and so they, have no largest value.
-        days = [DAY.format(k + 1) for k in range(len(self.parameters.demand.day_factors))]
-        dates = np.array([name in (*SEASON, *CLOCK, *days) for name in self.legend()])
+        dates = np.array([name in self._calendar[0] for name in self.legend()])
         signed = np.array([name in SEASON or name.startswith("demand") for name in self.legend()])
         most = np.finfo(np.float32).max
         low, high = np.where(signed, np.where(dates, -1.0, -most), 0.0), np.where(dates, 1.0, most)
@@ -216,14 +218,15 @@ class Env(ABC):
         return self.tensor(factors[days].mean(1) - 1)
 
     @cached_property
-    def _calendar(self) -> torch.Tensor:
+    def _calendar(self) -> tuple[list[str], torch.Tensor]:
         now, season = np.arange(self.horizon + 1), self.parameters.demand.season
         left, phase = self.horizon - now, 2 * np.pi * now / (season.period if season else 1)
-        columns = [np.sin(phase), np.cos(phase)] if season else []
-        columns += [] if self.parameters.endless else [left / self.horizon, np.exp(-left / NEAR)]
+        columns = dict(zip(SEASON, (np.sin(phase), np.cos(phase)), strict=True)) if season else {}
+        if not self.parameters.endless:
+            columns |= zip(CLOCK, (left / self.horizon, np.exp(-left / NEAR)), strict=True)
         week = len(self.parameters.demand.week or ())
-        columns += [now % week == day for day in range(week)]
-        return self.tensor(np.stack(columns, 1) if columns else np.empty((len(now), 0)))
+        columns |= {DAY.format(day + 1): now % week == day for day in range(week)}
+        return list(columns), self.tensor(np.stack([*columns.values()], 1) if columns else np.empty((len(now), 0)))
 
     def calendar(self, period: int, episodes: int) -> Feature:
         """What the date says: `SEASON` if there is one, `CLOCK` unless the task is endless, the day if there is a week.
@@ -231,9 +234,8 @@ class Env(ABC):
         Sine and cosine of the season; share of the horizon that is left, and ``exp(-time left / NEAR)``; a 1 for the
         day of the week, 0 for the others. ``(episodes, numbers)``.
         """
-        names = [*SEASON * (self.parameters.demand.season is not None), *CLOCK * (not self.parameters.endless)]
-        names += [DAY.format(k + 1) for k in range(len(self.parameters.demand.week or ()))]
-        return Feature(names, self._calendar[period].expand(episodes, -1))
+        names, values = self._calendar
+        return Feature(names, values[period].expand(episodes, -1))
 
     @cached_property
     def _recent(self) -> tuple[list[str], torch.Tensor, torch.Tensor]:
@@ -267,5 +269,9 @@ class Env(ABC):
 
 def per_node(warehouse: float, retailer: float | tuple[float, ...], retailers: int) -> list[float]:
     """One value a node, upstream first; the retailers' is one for all, or one each."""
-    each = retailer if isinstance(retailer, tuple) else (retailer,) * retailers
-    return [warehouse, *each]
+    return [warehouse, *per_retailer(retailer, retailers)]
+
+
+def per_retailer(value: float | tuple[float, ...], retailers: int) -> tuple[float, ...]:
+    """One value a retailer: each has its own, or all have the same."""
+    return value if isinstance(value, tuple) else (value,) * retailers

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive, Probability
-from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node, per_retailer
 from .processes import Capacity, NonNegativeEach, Parameters, PositiveEach
 from .scenario import Exogenous
 
@@ -97,6 +97,7 @@ class DivergentEnv(Env):
     """
 
     parameters: DivergentParameters
+    limits: dict[str, torch.Tensor]  #: what each node can keep or owe, in units, and the other constants of a step
     chain, source = "divergent", "supplier"
 
     def _prepare(self) -> None:
@@ -106,32 +107,30 @@ class DivergentEnv(Env):
         self._scale = self.tensor(per_node(p.max_order, p.max_retailer_order or p.max_order, n)) / 2  # units of action
         self.largest_order = (2 * self._scale).clamp(max=p.order_cap)
         self.holding_cost = self.tensor(per_node(p.holding_cost.warehouse, p.holding_cost.retailer, n))
-        self.shortage_cost = self.tensor(per_node(0, p.backorder_cost, n)[1:])
+        self.shortage_cost = self.tensor(per_retailer(p.backorder_cost, n))
         own = [p.demand.average * p.demand.direct] if p.demand.direct else []  # the warehouse's customers, if any
-        means = per_node(p.demand.average * n, p.demand.mean, n)
-        self.expected_demand = self.tensor([[*own, *means[1:]]])
-        outstanding = per_node(0, p.max_outstanding, n)[1:]
-        self._limits = {
+        self.expected_demand = self.tensor([[*own, *per_retailer(p.demand.mean, n)]])
+        outstanding = per_retailer(p.max_outstanding, n)
+        self.limits = {
             "stock": self.tensor(per_node(p.initial_stock.warehouse, p.initial_stock.retailer, n)),
             "shelf": self.tensor(per_node(p.max_inventory.warehouse, p.max_inventory.retailer, n)),
             "lost_sale": self.tensor([p.lost_sale_cost] * n), "lost_share": self.tensor(p.lost_share),
             "order_cap": self.tensor(p.order_cap), "nothing": self.tensor(0.0),
-            "backorder": self.tensor(per_node(0, p.max_backorder, n)[1:]),
+            "backorder": self.tensor(per_retailer(p.max_backorder, n)),
             "outstanding": self.tensor([np.inf, *outstanding]),
             # the study divides the warehouse's outstanding order by the (first) retailer's limit
             "outstanding_scale": self.tensor([outstanding[0], *outstanding]),
-            "in_transit": self.tensor(per_node(0, p.max_in_transit, n)[1:]),
-            "mean_demand": self.tensor(means),
+            "in_transit": self.tensor(per_retailer(p.max_in_transit, n)),
             "order": self.tensor(per_node(p.order_cost.warehouse, p.order_cost.retailer, n) if p.order_cost else []),
             "is_retailer": self.tensor([0.0] + [1.0] * n),
         }  # fmt: skip
 
     def reset(self, episodes: int) -> DivergentState:
-        """Full shelves, nothing ordered, nothing owed."""
+        """The initial stock on hand, nothing ordered, nothing owed."""
         zeros = self.tensor(np.zeros((episodes, self.nodes)))
         pipeline = self.tensor(np.zeros((episodes, 1 + self.parameters.lead_time.high, self.nodes)))
         recent = self.expected_demand.expand(episodes, REMEMBERED, -1)
-        return DivergentState(zeros + self._limits["stock"], zeros[:, 1:], pipeline, zeros, recent)
+        return DivergentState(zeros + self.limits["stock"], zeros[:, 1:], pipeline, zeros, recent)
 
     def orders(self, action: torch.Tensor) -> torch.Tensor:
         """Scale actions in [-1, 1] to ``[0, max_order]`` units, ``(batch, N)``; values outside are clipped."""
@@ -165,7 +164,7 @@ class DivergentEnv(Env):
         """
         self.check_orders(orders)
         # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
-        limits = self._limits
+        limits = self.limits
         orders = torch.minimum(orders, limits["order_cap"])
         stock, shelf, in_transit, outstanding = self._move(state, orders, exogenous)
         # 5. demand
@@ -196,7 +195,7 @@ class DivergentEnv(Env):
         self, state: DivergentState, orders: torch.Tensor, exogenous: Exogenous
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Events 1 to 4: the warehouse's stock, that of the retailers, in transit and outstanding after them."""
-        p, limits, on_hand, waiting = self.parameters, self._limits, state.on_hand, state.outstanding
+        p, limits, on_hand, waiting = self.parameters, self.limits, state.on_hand, state.outstanding
         if p.ships == "at once":
             waiting = self._placed(waiting, orders)
         # 1. receive
@@ -223,8 +222,8 @@ class DivergentEnv(Env):
 
     def _placed(self, outstanding: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
         """What is outstanding ``(batch, N)`` once new orders are placed."""
-        new = torch.where(orders > self._limits["nothing"], orders, outstanding)
-        return torch.minimum(new, self._limits["outstanding"])
+        new = torch.where(orders > self.limits["nothing"], orders, outstanding)
+        return torch.minimum(new, self.limits["outstanding"])
 
     def ration(self, waiting: torch.Tensor, available: torch.Tensor, net: torch.Tensor) -> torch.Tensor:
         """Share what is ``available`` ``(batch,)`` among ``waiting`` orders ``(batch, R)``, one after the other.
@@ -261,7 +260,7 @@ class DivergentEnv(Env):
 
     def features(self, observation: Observation) -> list[Feature]:
         """The published 14 numbers in shares of the limits, or the full set in periods of mean demand."""
-        limits, names, state = self._limits, self._names, observation.state
+        limits, names, state, period = self.limits, self._names, observation.state, self.mean_demand
         if self.observation == "published":
             shares = {
                 "on hand": state.on_hand / limits["shelf"], "backorder": state.backorder / limits["backorder"],
@@ -270,7 +269,6 @@ class DivergentEnv(Env):
             }  # fmt: skip
             return [Feature(names[fact], share.clamp(-1, 1)) for fact, share in shares.items()]
         # Limits are far above what a good policy holds, so shares of them are too small to learn from.
-        period = limits["mean_demand"]
         return [
             Feature(names["on hand"], state.on_hand / period / STOCK_PERIODS),
             Feature(names["backorder"], state.backorder / period[1:] / STOCK_PERIODS),

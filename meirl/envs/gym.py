@@ -4,7 +4,7 @@ Both classes take what `meirl.make` takes. The vector environment is one batched
 
 Seeding: ``reset(seed=s)`` starts the stream of seed ``s``, and every reset plays its next episode, or, with ``n``
 environments, its next ``n``. So the k-th episode of a single environment meets the same demand as row k of
-``env.sample(n, s)``. Without a seed, one is drawn from the operating system's entropy.
+``env.sample(n, s)``. Without a seed, one of training is drawn from the operating system's entropy.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from . import CONTROLS, NAMES, Exogenous, Scenario, make
-from .scenario import BLOCK
+from .scenario import BLOCK, FIRST_RESERVED_SEED
+
+Info = dict[str, Any]  # Gymnasium's
 
 
 class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -51,13 +53,11 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self._periods: Iterator[Exogenous]
         self._now = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
-            self._ahead = self._stream(int(self.np_random.integers(2**63)) if seed is None else seed)
+            self._ahead = self._stream(int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed)
         self._periods, self._now = next(self._ahead).periods(), 0
         with torch.inference_mode():
             self._state = self.chain.reset(self.num_envs)
@@ -72,7 +72,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
                 yield drawn[i : i + self.num_envs]  # type: ignore[misc]
             first += some
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Play one period of every episode."""
         never = np.zeros(self.num_envs, bool)
         if not self._same_step and self.is_over:
@@ -118,7 +118,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """The observation vectors, ``(num_envs, numbers)``."""
         return self.chain.observe(self._state, self._now).vector().cpu().numpy().astype(np.float32)
 
-    def _masked(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _masked(self, info: Info) -> Info:
         """Gymnasium's vector infos say for every key which environments have it: here always all."""
         return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
 
@@ -139,14 +139,12 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
         self.chain = self._one.chain
         self.observation_space, self.action_space = self.chain.observation_space, self.chain.action_space
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episode of the stream, or the first one of a new seed."""
         super().reset(seed=seed)
         return self._one.reset(seed=seed)[0][0], {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Play one period."""
         seen, reward, info = self._one.play(np.asarray(action)[None])
         over, sees_end = self._one.is_over, self.chain.sees_end

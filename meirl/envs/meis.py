@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic import Field, model_validator
 
 from ..config import Model, NonNegative, Positive
-from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node
+from .base import REMEMBERED, Costs, Env, Feature, Flows, Observation, Transition, per_node, per_retailer
 from .processes import Parameters
 from .scenario import Exogenous
 
@@ -87,7 +87,7 @@ class MeisState(NamedTuple):
 class MeisEnv(Env):
     """The MEIS system of the published study, for any number of leaves.
 
-    Action: 0 orders nothing; 1 .. 4 the middle's options, then each leaf's options in turn.
+    Action: 0 orders nothing; then come the middle's options, then each leaf's in turn.
     """
 
     parameters: MeisParameters
@@ -105,7 +105,7 @@ class MeisEnv(Env):
         self.largest_order = self._table.amax(0)
         self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))
         self.shortage_cost = self.tensor([p.shortage_cost] * n)
-        self.expected_demand = self.tensor([per_node(0, p.demand.mean, n)[1:]])
+        self.expected_demand = self.tensor([per_retailer(p.demand.mean, n)])
         self._constants = {
             "stock": self.tensor(per_node(p.initial_stock.middle, p.initial_stock.leaf, n)),
             "order_least": self.tensor(per_node(p.order_cost.middle, p.order_cost.leaf.least, n)),
@@ -130,6 +130,7 @@ class MeisEnv(Env):
         if action.dtype.is_floating_point or action.ndim != 1:
             shape = tuple(action.shape)
             raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
+        action = action.long()  # others would select as a mask, or not at all
         lowest, highest = torch.aminmax(action)
         if lowest.item() < 0 or highest.item() >= len(self._table):
             bad = lowest.item() if lowest.item() < 0 else highest.item()

@@ -14,9 +14,7 @@ from .recorded import Record
 MOST = 100_000  # periods times nodes of an episode: a thousand episodes must fit into memory
 
 _one_or_each = Discriminator(lambda value: "each" if isinstance(value, list | tuple) else "one")
-PositiveEach = Annotated[
-    Annotated[Positive, Tag("one")] | Annotated[tuple[Positive, ...], Tag("each")], _one_or_each
-]  # fmt: skip
+PositiveEach = Annotated[Annotated[Positive, Tag("one")] | Annotated[tuple[Positive, ...], Tag("each")], _one_or_each]
 NonNegativeEach = Annotated[
     Annotated[NonNegative, Tag("one")] | Annotated[tuple[NonNegative, ...], Tag("each")], _one_or_each
 ]  # fmt: skip

@@ -85,7 +85,7 @@ def _read(path: Path, _: int, size: int) -> Table:
         raise ValueError(f"{path}: row 1: {expected}; got {', '.join(header)[:100]}")
     body = cells.iloc[1:].set_axis(header, axis=1)
     if not (is_long := set(header) == set(LONG)):
-        body = body.melt("date", var_name="location", value_name="demand", ignore_index=False)
+        body = body.melt("date", value_name="", ignore_index=False).set_axis(LONG, axis=1)  # a location may be `demand`
         body = body.sort_index(kind="stable")  # row by row again
     dates = pd.to_datetime(body["date"], format="%Y-%m-%d", errors="coerce")
     _refuse(path, body, dates.isna(), "date", "expected a date such as 2024-03-01")
@@ -146,7 +146,7 @@ def _regular(path: Path, dates: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, int
     if usual == 1:
         freq, week = ("B", 5) if (dates.day_of_week < 5).all() else ("D", 7)
     elif usual == 7:
-        freq, week = f"W-{dates[0]:%a}".upper(), 1
+        freq, week = "7D", 1
     elif usual in (28, 29, 30, 31):
         freq, week = "MS" if dates[0].day == 1 else "ME", 1
     else:
@@ -183,11 +183,12 @@ def filled(values: Mapping[str, Any], path: Path, count: str) -> dict[str, Any]:
     names = values.get("locations") or table.locations
     if not isinstance(names, list | tuple) or sorted(map(str, names)) != sorted(table.locations):
         raise ValueError(f"{record.file}: its locations are {', '.join(table.locations)}; {path.name} has {names!r}")
+    names = tuple(map(str, names))  # YAML reads 101 as a number
     if values.get(count, len(names)) != len(names):
         found = f"{len(names)} locations ({', '.join(names)})"
         raise ValueError(f"{record.file}: {found}, but {path.name} has {count}: {values[count]!r}")
     described = _described(table.ordered(names), record)
-    return {**values, count: len(names), "locations": tuple(names), "demand": described}
+    return {**values, count: len(names), "locations": names, "demand": described}
 
 
 def _described(table: Table, record: Record) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def find_rule(env: Env, name: str) -> Rule:
     """The rule of that name; ValueError if there is none for the environment's chain."""
     known = [known for known, rule in RULES.items() if isinstance(env, rule.kind)]
     if name not in known:
-        expected = f"published, best, textbook or one of {', '.join(known)}"
-        raise ValueError(f"unknown heuristic {name!r} for {env.name}: expected {expected}")
+        which = "" if name in ("published", "best", "textbook") else "published, best, textbook or "
+        raise ValueError(f"unknown heuristic {name!r} for {env.name}: expected {which}one of {', '.join(known)}")
     return RULES[name]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ..envs import DivergentEnv, Observation
-from ..envs.base import per_node
+from ..envs.base import per_retailer
 from .rule import Box, Range, Rule, informed, informed_box, seasonal, wave, wave_box
 
 # Search ranges, in periods of mean demand: far beyond any good level, since a narrow box decides the result.
@@ -39,13 +39,6 @@ def inventory_position(observation: Observation, outstanding: bool = False, eche
     return torch.cat([warehouse, retailers + waiting if outstanding else retailers], 1)
 
 
-def _limits(env: DivergentEnv) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shelf of every node ``(N,)`` and cap on the backorders of every retailer ``(R,)``, in units."""
-    p, retailers = env.parameters, env.retailers
-    shelf = per_node(p.max_inventory.warehouse, p.max_inventory.retailer, retailers)
-    return env.tensor(shelf), env.tensor(per_node(0, p.max_backorder, retailers)[1:])
-
-
 def supply(observation: Observation, shipments: int) -> torch.Tensor:
     """What the warehouse has to ship from, all of its next so many shipments together, ``(batch, 1)`` units."""
     env, state = _divergent(observation), observation.state
@@ -70,11 +63,11 @@ Position = Literal["misread", "on hand", "with outstanding", "without outstandin
 
 
 def _position(observation: Observation, kind: Position) -> torch.Tensor:
-    env, on_hand = observation.env, observation.state.on_hand
+    on_hand = observation.state.on_hand
     if kind == "misread":
         # The study's bug: the state is normalised to x / max and read back as (x / max + 1) / 2 * max, so that empty
         # shelves look half full, which is more than any level.
-        shelf = _limits(env)[0]  # type: ignore[arg-type]
+        shelf = _divergent(observation).limits["shelf"]
         return ((on_hand / shelf).clamp(-1, 1) + 1) * shelf / 2
     if kind == "on hand":
         return on_hand
@@ -90,7 +83,7 @@ def _base_stock(observation: Observation, levels: torch.Tensor, position: Positi
 
 
 def _base_stock_box(env: DivergentEnv, echelon: bool) -> Box:
-    shelf, owed = (limit.tolist() for limit in _limits(env))
+    shelf, owed = (env.limits[of].tolist() for of in ("shelf", "backorder"))
     warehouse = sum(shelf) if echelon else shelf[0]
     box = {f"level, {env.node_names[0]}": Range(-sum(owed) if echelon else 0, warehouse)}
     return box | {f"level, {n}": Range(-b, s) for n, b, s in zip(env.node_names[1:], owed, shelf[1:], strict=True)}
@@ -116,7 +109,7 @@ def _covering_box(env: DivergentEnv, retailers: Sequence[str] = ()) -> Box:
     """Levels up to twice the demand that an order has to cover: far above, a rule's other numbers decide alone."""
     demand, lead = env.parameters.demand, env.parameters.lead_time.high
     chain = Range(0, WAREHOUSE_PERIODS * demand.average * (env.retailers + demand.direct))
-    means = [demand.average] if retailers else per_node(0, demand.mean, env.retailers)[1:]
+    means = [demand.average] if retailers else per_retailer(demand.mean, env.retailers)
     levels = [Range(0, 2 * (lead + 2) * mean) for mean in means]
     named = zip(retailers or env.node_names[1:], levels, strict=True)
     return {"level, warehouse": chain} | {f"level, {name}": level for name, level in named}
@@ -181,7 +174,7 @@ def _fair_shares_box(env: DivergentEnv, harmonics: int, news: bool) -> Box:
 def _fair_shares_rule(name: str, about: str, harmonics: int, news: bool = False) -> Rule:
     """A fair-shares rule; ``harmonics`` of the season in its levels, which may follow the news."""
     box = partial(_fair_shares_box, harmonics=harmonics, news=news)
-    fits = (lambda env: True, seasonal, lambda env: env.parameters.demand.season is not None)[0 if news else harmonics]
+    fits = partial(seasonal, harmonics=0 if news else harmonics)
     return Rule(name, DivergentEnv, about, box, partial(_fair_shares, news=news), fits=fits)
 
 
@@ -214,7 +207,7 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
     direct = env.parameters.demand.average * env.parameters.demand.direct
     budget = (stock - direct).clamp(min=0) + cap  # left after this period's shipments, plus what arrives by the next
     position, rank = inventory_position(observation, outstanding=True)[:, 1:].sort(dim=1, descending=True, stable=True)
-    clear = position > margin - _limits(env)[1][rank]
+    clear = position > margin - env.limits["backorder"][rank]
     best = torch.arange(env.retailers, device=env.device) == 0
     bank = torch.minimum(bank, pace * (env.horizon - observation.period))
     given = torch.zeros_like(position)
@@ -227,8 +220,8 @@ def _bank_and_switch(observation: Observation, levels: torch.Tensor) -> torch.Te
 
 
 def _bank_and_switch_box(env: DivergentEnv) -> Box:
-    shelf, owed = _limits(env)
-    most, cap, demand = float(shelf[1:].max()), float(owed.max()), env.parameters.demand.average
+    most, cap = float(env.limits["shelf"][1:].max()), float(env.limits["backorder"].max())
+    demand = env.parameters.demand.average
     return {
         "safety stock": Range(*(periods * demand for periods in SAFETY_PERIODS)),
         "margin above the cap": Range(0, cap / 5, 0, cap),

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from ..envs import MeisEnv, Observation
-from ..envs.base import per_node
 from .rule import Box, Range, Rule, informed, informed_box, seasonal, wave, wave_box
 
 Urgency = Literal["gap", "cover"]
@@ -31,7 +30,7 @@ def _s_big_s(
         facts, levels = levels.tensor_split([len(informed_box(env))], 1)
     levels, swings = levels.tensor_split([2 * env.nodes], 1)
     reorder, up_to = levels[:, 0::2], levels[:, 1::2]
-    scale = _daily_demand(env)
+    scale = env.mean_demand
     if swings.shape[1]:
         ones = torch.ones_like(swings[:, :1])
         middle, leaf = (wave(observation, torch.cat([ones, s], 1)) for s in swings.tensor_split(2, 1))
@@ -56,15 +55,9 @@ def _nearest_option(env: MeisEnv, quantity: torch.Tensor, node: torch.Tensor) ->
     return 1 + torch.where(node == 0, middle, len(options.middle) + (node - 1) * len(options.leaf) + leaf)
 
 
-def _daily_demand(env: MeisEnv) -> torch.Tensor:
-    """Mean demand per day that each node serves, ``(N,)`` units."""
-    demand = env.parameters.demand
-    return env.tensor(per_node(demand.average * env.retailers, demand.mean, env.retailers))
-
-
 def _s_big_s_box(env: MeisEnv, harmonics: int, news: bool) -> Box:
     box: Box = informed_box(env) if news else {}
-    for name, daily in zip(env.node_names, _daily_demand(env).tolist(), strict=True):
+    for name, daily in zip(env.node_names, env.mean_demand.tolist(), strict=True):
         box[f"reorder point, {name}"] = Range(0, REORDER_DAYS * daily)
         box[f"order-up-to level, {name}"] = Range(0, UP_TO_DAYS * daily)
     for group in ("middle", "leaves"):
@@ -89,29 +82,17 @@ def s_big_s(
     """
     decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency, news=news)
     box = partial(_s_big_s_box, harmonics=harmonics, news=news)
-    fits = seasonal if harmonics and not news else lambda env: True
+    fits = partial(seasonal, harmonics=0 if news else harmonics)
     return Rule(name, MeisEnv, about, box, decide, textbook=not (net or harmonics or news), fits=fits)
 
+
+_by_cover = partial(s_big_s, net=True, backlog=True, urgency="cover")
 
 RULES = (
     s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
     s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
-    s_big_s("s-S-cover", "(s, S), net positions, largest gap in days first.", net=True, backlog=True, urgency="cover"),
-    s_big_s(
-        "s-S-cover-seasonal",
-        "(s, S) by cover, levels that swing with the season.",
-        net=True,
-        backlog=True,
-        urgency="cover",
-        harmonics=1,
-    ),
-    s_big_s(
-        "s-S-cover-informed",
-        "(s, S) by cover; seasonal levels follow recent demand and the time left.",
-        net=True,
-        backlog=True,
-        urgency="cover",
-        harmonics=1,
-        news=True,
-    ),
-)
+    _by_cover("s-S-cover", "(s, S), net positions, largest gap in days first."),
+    _by_cover("s-S-cover-seasonal", "(s, S) by cover, levels that swing with the season.", harmonics=1),
+    _by_cover("s-S-cover-informed", "(s, S) by cover; seasonal levels follow recent demand and the time left.",
+              harmonics=1, news=True),
+)  # fmt: skip

@@ -126,21 +126,19 @@ def wave_box(env: Env, name: str, level: Range, harmonics: int) -> Box:
     return box
 
 
-def seasonal(env: Env) -> bool:
-    """Whether mean demand swings with the season or the week."""
-    return env.parameters.demand.season is not None or env.parameters.demand.week is not None
+def seasonal(env: Env, harmonics: int) -> bool:
+    """Whether mean demand has what levels with so many harmonics follow: a season; for one of them, a week will do."""
+    demand = env.parameters.demand
+    return harmonics == 0 or demand.season is not None or (harmonics == 1 and demand.week is not None)
 
 
 NEWS_WEIGHT, PACE_PERIODS = 20, 4  # search ranges: periods' worth of news, and periods of mean demand
 
 
 def informed(
-    observation: Observation,
-    upstream: torch.Tensor,
-    downstream: torch.Tensor,
-    levels: torch.Tensor,
+    observation: Observation, upstream: torch.Tensor, downstream: torch.Tensor, levels: torch.Tensor,
     shares: torch.Tensor | float = 1.0,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Two order-up-to levels that follow recent demand and the time left, equation :eq:`eq-informed` of the book.
 
     ``min(level + weight * news, pace * time left)``. News is by how much recent demand exceeds what the season leads to
@@ -175,10 +173,8 @@ def informed_box(env: Env) -> Box:
     """Search range of the levels of `informed`."""
     up, most = env.node_names[0], PACE_PERIODS * env.parameters.demand.average
     weight = Range(-NEWS_WEIGHT / 4, NEWS_WEIGHT)
-    box = {
-        "memory of recent demand": Range(0, 1, 0, 1), f"weight of recent demand, {up}": weight,
-        "weight of recent demand, retailer": weight,
-    }  # fmt: skip
+    box = {"memory of recent demand": Range(0, 1, 0, 1)}
+    box |= {f"weight of recent demand, {node}": weight for node in (up, "retailer")}
     if not env.parameters.endless:
         box[f"level per period left, {up}"] = Range(0, most * env.retailers, 0)
         box["level per period left, retailer"] = Range(0, most, 0)

@@ -59,8 +59,8 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
         played = play(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
         counted = (step.costs.total for seen, step in played if seen.period >= env.parameters.warm_up)
         cost = sum(counted)  # without the statistics of `simulate`
-        means.append(cost.reshape(len(levels), episodes).double().mean(1))  # type: ignore[union-attr]
-    return torch.cat(means).cpu().numpy() / env.cost_unit
+        means.append(cost.reshape(len(levels), episodes).cpu().double().mean(1))  # type: ignore[union-attr]
+    return torch.cat(means).numpy() / env.cost_unit
 
 
 def tune(
@@ -96,8 +96,8 @@ def tune(
     if min(counts) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {counts} and {seed}")
     effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
-    found, box, hits = _search(effort, box, seed, generations, candidates, widen)
-    effort.bar.close()
+    with effort.bar:
+        found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     seconds = time.perf_counter() - effort.start
     levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:finalists])
     provenance = {
@@ -120,16 +120,14 @@ class _Effort:
     ) -> None:
         self.env, self.rule, self.scenario, self.names = env, rule, scenario, list(rule.ranges(env))
         self.start, self.simulated, self.kept = time.perf_counter(), 0, kept
-        self.asked = (
-            f"{env.parameters.model_dump_json()} {rule.name}".encode() + scenario.demand.cpu().numpy().tobytes()
-        )
+        played = scenario.demand.cpu().numpy().tobytes()
+        self.asked = f"{env.parameters.model_dump_json()} {rule.name}".encode() + played
         self.known: dict[str, tuple[list[float], float]] = {}  # of each generation: costs, and seconds so far
         if kept is not None and kept.exists():
             with suppress(ValueError, OSError):  # what cannot be read is played again
                 self.known = TypeAdapter(dict[str, tuple[list[float], float]]).validate_json(kept.read_bytes())
         self.history: list[dict[str, float]] = []
-        name = f"{env.name} {rule.name}"
-        self.bar = tqdm(total=generations, desc=name, unit="generation", disable=not progress)
+        self.bar = tqdm(total=generations, desc=f"{env.name} {rule.name}", unit="generation", disable=not progress)
 
     def costs(self, columns: np.ndarray) -> Any:
         """Mean costs of candidates, ``(k, candidates)`` as SciPy has them."""
@@ -169,8 +167,9 @@ def _search(
     """Search, and go on in a wider box while levels end at its bounds: SciPy's result, the last box, the bounds hit."""
     hits: list[str] = []
     population: Any = "latinhypercube"
+    half = -(-generations // 2)  # of a widened box
     for attempt in range(1 + WIDENINGS):
-        budget = generations if attempt == 0 else -(-generations // 2)
+        budget = half if attempt else generations
         low, high = zip(*((r.low, r.high) for r in box.values()), strict=True)
         found = differential_evolution(
             effort.costs, Bounds(low, high), init=population, popsize=candidates, maxiter=budget, seed=seed + attempt,
@@ -181,7 +180,7 @@ def _search(
         if not at_bound or not widen or attempt == WIDENINGS:
             break
         effort.bar.write(f"{', '.join(at_bound)} ended at a bound of the search box: widened, searching on")
-        effort.bar.total = (effort.bar.total or 0) + -(-generations // 2)
+        effort.bar.total = (effort.bar.total or 0) + half
         box = {**box, **at_bound}
     return found, box, hits
 

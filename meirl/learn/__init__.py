@@ -4,6 +4,7 @@ A learner is a module with ``Config``, its hyperparameters; ``Network``, made fr
 own deterministic policy; and ``train``. Other packages announce theirs by the entry points ``meirl.learners``.
 """
 
+import math
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +27,15 @@ VARIANTS = {"long": "tuned", "as-published": "published"}  # presets that are a 
 
 def find_learner(algo: str) -> ModuleType:
     """The module of an algorithm: ``ppo``, ``a3c``, or one that another package announces; else a ValueError."""
+    if algo in ALGORITHMS:
+        return ALGORITHMS[algo]
     others = {other.name: other for other in entry_points(group="meirl.learners")}
-    if algo in others:
-        return others[algo].load()
-    if algo not in ALGORITHMS:
+    if algo not in others:
         raise ValueError(f"unknown algorithm {algo!r}: expected one of {', '.join([*ALGORITHMS, *others])}")
-    return ALGORITHMS[algo]
+    try:
+        return others[algo].load()
+    except ImportError as error:
+        raise ValueError(f"{algo} needs more packages ({error}): pip install 'meirl[study]'") from error
 
 
 def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
@@ -74,16 +78,20 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
     Args:
         folder: of the run; holds ``policy.pt``.
         env: an environment to use it on, of the same shape; its name gives it the observation that the policy was
-            trained on; None makes the one it was trained on.
-        **changes: parameters to change in an environment that is given by name, as in `meirl.make`.
+            trained on; None is the name of the one it was trained on, with the parameters that it has by now.
+        **changes: parameters to change in an environment that is made here, as in `meirl.make`; else refused.
 
     Raises:
-        ValueError: if the file is missing, damaged, no checkpoint of meirl's, or does not fit the environment.
+        ValueError: if the file is missing, damaged, no checkpoint of meirl's or never validated, or does not fit.
     """
     path = Path(folder) / "policy.pt"
     saved = load_checkpoint(path)
+    if saved["best_cost"] == math.inf:
+        raise ValueError(f"{path}: its run was stopped before its first validation: resume it")
     if not isinstance(env, Env):
         env = make(env or saved["env"], observation=saved["observation"], **changes)
+    elif changes:
+        raise ValueError(f"cannot change {', '.join(changes)} of an environment that is made: give its name")
     if env.observation != saved["observation"]:
         raise ValueError(f"{path}: trained on the {saved['observation']} observation, not on {env.observation}")
     if env.legend() != saved.get("inputs", env.legend()):

@@ -4,12 +4,11 @@ import os
 import signal
 import time
 import traceback
-from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.multiprocessing as mp
@@ -94,8 +93,7 @@ class LocalCopy:
         nn.utils.vector_to_parameters(torch.as_tensor(state["buffers"]).clone(), self.network.buffers())  # type: ignore[arg-type]
 
 
-@dataclass
-class Job:
+class Job(NamedTuple):
     """What a worker process is given."""
 
     env: Env
@@ -134,7 +132,7 @@ def train(
 
         def load(saved: dict[str, Any]) -> None:
             shared.load(saved)
-            rounds[:] = [int(done) for done, _ in zip(saved["rounds"], rounds, strict=True)]
+            rounds[:] = [int(saved["rounds"][rank]) for rank in range(config.workers)]
 
         if not run.restore(load) and out is not None:
             run.save(_saved(shared.state(), rounds))
@@ -182,7 +180,9 @@ def _listen(run: Run, copy: LocalCopy, pipes: list[Connection], workers: list[An
                 raise RuntimeError(f"A3C worker {rank} was killed (exit code {workers[rank].exitcode})") from None
             if "error" in report:
                 failed = RuntimeError(f"A3C worker {rank} failed:\n{report['error']}")
-                raise (ValueError(report["refused"]) if report["refused"] else failed) from failed
+                if report["refused"]:
+                    raise ValueError(report["refused"]) from failed
+                raise failed
             if "done" in report:
                 del listening[pipe]
                 continue

@@ -40,11 +40,9 @@ class LearnerConfig(Model):
     """Hyperparameters that PPO and A3C share."""
 
     steps: int = Field(
-        2_560_000,
-        ge=1,
-        le=10**12,
+        2_560_000, ge=1, le=10**12,
         description="environment steps to train on, validation aside; the study: 2.56 M (PPO), 3.65 M (A3C)",
-    )
+    )  # fmt: skip
     environments: int = Field(32, ge=1, le=100_000, description="episodes that a learner plays side by side")
     copies: int = Field(1, ge=1, description="environments on one scenario; their mean advantage is luck, subtracted")
     segment: int = Field(20, ge=1, description="periods played by every environment between two updates")

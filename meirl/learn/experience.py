@@ -40,7 +40,7 @@ class Collector:
         """Begin the next round of episodes."""
         self.round += 1
         entropy = np.random.SeedSequence((self.seed, self.worker, self.round))
-        self.generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        self.generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) >> 1)
         count, copies = self.config.environments, self.config.copies
         different, scenario_seed = count // copies, MOST_WORKERS * self.seed + self.worker
         scenario = self.env.sample(different, scenario_seed, first=self.round * different)
@@ -57,7 +57,7 @@ class Collector:
         """Play some periods of this round with the network as it is now."""
         with torch.inference_mode():
             played = self._play(periods)
-        # Clones of inference tensors may take part in gradients again.
+        # Clones of inference tensors may take part in gradients again; playing without that mode takes longer.
         vector, head, draw, reward = (tensor.clone() for tensor in played)
         # The horizon is the end for whom it is in sight. Unseen, it would come as a surprise in states like any other:
         # to bootstrap there is right, to learn that nothing follows is one of the published defects.
@@ -74,10 +74,11 @@ class Collector:
             draw = network.sample(head, self.generator)
             orders = env.orders(network.squashed(draw))
             self._state, costs, _ = env.step(self._state, orders, next(self._exogenous))
+            cost = costs.total
             if self.period >= env.parameters.warm_up:
-                self._cost += costs.total
+                self._cost += cost
             self.period += 1
-            played.append((vector, head, draw, costs.total))
+            played.append((vector, head, draw, cost))
         vectors, heads, draws, paid = zip(*played, strict=True)
         last = env.observe(self._state, self.period).vector()
         reward = torch.stack(paid) / -env.parameters.reward_unit
@@ -154,5 +155,5 @@ def explained_variance(predicted: torch.Tensor, observed: torch.Tensor) -> float
 
     ``1 - var(observed - predicted) / var(observed)``, of values and returns of any one shape.
     """
-    variance = observed.var()
+    variance = observed.var() if observed.numel() > 1 else 0.0
     return float(1 - (observed - predicted).var() / variance) if variance > 0 else float("nan")

@@ -126,7 +126,7 @@ class ActorCritic(nn.Module):
 
         Source: van Hasselt et al. (2016), Learning values across many orders of magnitude.
         """
-        if not self.config.normalise_returns:
+        if not self.config.normalise_returns or returns.numel() < 2:  # one return has no std
             return
         first = bool(self.return_std == 1) and bool(self.return_mean == 0)
         rate = 1.0 if first else rate

@@ -31,7 +31,7 @@ class Config(LearnerConfig):
 def train(
     env: Env, config: Config, seed: int, out: Path | None = None, *, resume: bool = False, progress: bool = True
 ) -> Run:
-    """Train a PPO agent.
+    """Train a PPO agent. Sets PyTorch to one thread in this process, for good.
 
     Args:
         env: the environment; its observation set is the agent's.

@@ -93,16 +93,18 @@ class Run:
         self.history, self.steps, self._seconds, self._trained = [], 0, 0.0, False
         self._updates: list[dict[str, float]] = []  # diagnostics since the last validation
         self._validation = held_out(env, "validation", config.validation_episodes)
-        self._held, self._saved = ExitStack(), None
-        if out is not None:
-            self._found(out, resume)  # a refusal writes nothing, not even a lock
-            self._held.enter_context(files.only_writer(out))
-            self._saved = self._found(out, resume)  # as somebody else left it
-            out.mkdir(exist_ok=True)
-            if self._saved is None:
-                files.write(out / "config.json", config.model_dump_json(indent=2))
-        bar = tqdm(total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=f"{algo} {env.name}")
-        self._bar = self._held.enter_context(bar)
+        self._saved: dict[str, Any] | None = None
+        with ExitStack() as held:  # if anything fails, the folder is given up
+            if out is not None:
+                self._found(out, resume)  # a refusal writes nothing, not even a lock
+                held.enter_context(files.only_writer(out))
+                self._saved = self._found(out, resume)  # as somebody else left it
+                out.mkdir(exist_ok=True)
+                if self._saved is None:
+                    files.write(out / "config.json", config.model_dump_json(indent=2))
+            desc = f"{algo} {env.name}"
+            bar = tqdm(total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=desc)
+            self._bar, self._held = held.enter_context(bar), held.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -128,10 +130,10 @@ class Run:
         # As models, not as text: a key that is younger than the run has its default.
         for key, model in {"config": self.config, "parameters": self.env.parameters}.items():
             with suppress(ValidationError):
-                if type(model).model_validate_json(saved[key]) == model:
+                if _placeless(type(model).model_validate_json(saved[key])) == _placeless(model):
                     identity[key] = saved[key]
         if (identity["parameters"], Path(self.env.name).name) == (saved["parameters"], Path(saved["env"]).name):
-            identity["env"] = saved["env"]  # the chain's file may have moved, with its runs
+            identity["env"] = saved["env"]  # the chain's file may have moved, with its record and its runs
         for key, expected in identity.items():
             if saved.get(key) != expected:
                 hint = f"its {key} differs from this run's; delete the folder or choose another"
@@ -184,8 +186,8 @@ class Run:
         with torch.inference_mode():
             costs = finite(simulate(self.env, self.policy, self._validation).cost, "the validation cost")
         cost = float(costs.mean()) / self.env.cost_unit
-        validated = (len(self.history) + 1) * self._validation.episodes * self.env.horizon
-        row = {"steps": steps, "simulated_steps": steps + validated, "seconds": self._seconds,
+        played = (len(self.history) + 1) * self._validation.episodes * self.env.horizon
+        row = {"steps": steps, "simulated_steps": steps + played, "seconds": self._seconds,
                "training_cost": training_cost, "validation_cost": cost}  # fmt: skip
         for key in self._updates[0] if self._updates else ():
             row[key] = sum(update[key] for update in self._updates) / len(self._updates)
@@ -213,11 +215,10 @@ class Run:
         files.write(self.out / "checkpoint.pt", _bytes({**kept, **progress, **learner}))
 
     def finish(self) -> Self:
-        """Close the run: write the manifest, load the best weights into the network."""
-        with self:
-            self.network.load_state_dict(self.best)
-            if self.out is not None and (self._trained or not (self.out / "manifest.json").exists()):
-                files.write(self.out / "manifest.json", json.dumps(files.jsonable(self.manifest()), indent=2))
+        """End the run: write the manifest, load the best weights into the network."""
+        self.network.load_state_dict(self.best)
+        if self.out is not None and (self._trained or not (self.out / "manifest.json").exists()):
+            files.write(self.out / "manifest.json", json.dumps(files.jsonable(self.manifest()), indent=2))
         return self
 
     def manifest(self) -> dict[str, Any]:
@@ -235,6 +236,14 @@ class Run:
     def policy(self) -> Policy:
         """The trained policy; the best one by validation cost once the run is finished."""
         return self.network
+
+
+def _placeless(model: BaseModel) -> dict[str, Any]:
+    """The values of a model, but the file of a record, if it has one, by its name alone."""
+    values = model.model_dump()
+    if record := values.get("demand", {}).get("record"):
+        record["file"] = Path(record["file"]).name
+    return values
 
 
 def load_checkpoint(path: Path, kind: type[Kept] = Kept) -> dict[str, Any]:

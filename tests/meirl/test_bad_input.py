@@ -120,6 +120,15 @@ def test_bad_discrete_actions_are_refused(action, message):
         meirl.make("meis-stationary").orders(action)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32], ids=str)
+def test_discrete_actions_may_be_whole_numbers_of_any_kind(dtype):
+    env = meirl.make("meis-stationary")
+    assert torch.equal(env.orders(torch.tensor([0, 1, 1], dtype=dtype)), env.orders(torch.tensor([0, 1, 1])))
+    if dtype is not torch.bool:
+        with pytest.raises(ValueError, match=r"actions are 0 \.\. 12, got 13"):
+            env.orders(torch.tensor([0, 13], dtype=dtype))
+
+
 @pytest.mark.parametrize(("episodes", "seed", "first"), [(0, 1, 0), (-3, 1, 0), (1, -1, 0), (1, 1, -1)])
 def test_bad_samples_are_refused(episodes, seed, first):
     with pytest.raises(ValueError, match=f"need episodes >= 1, seed >= 0 and first >= 0, got {episodes}, {seed}"):

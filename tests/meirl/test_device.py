@@ -64,6 +64,12 @@ def test_both_accelerators_broken_leaves_the_cpu_and_two_warnings(machine):
     assert [str(w.message).split()[0] for w in caught] == ["cuda", "mps"]
 
 
+def test_a_device_that_fails_without_a_word_is_told_by_the_kind_of_error(machine, monkeypatch):
+    machine("cuda")
+    monkeypatch.setattr(torch, "relu", lambda _: (_ for _ in ()).throw(AssertionError))
+    assert device.why_not("cuda") == "a test computation failed: AssertionError"
+
+
 def test_a_device_that_computes_nonsense_is_not_used(machine, monkeypatch):
     machine("cuda")
     monkeypatch.setattr(torch, "relu", torch.zeros_like)

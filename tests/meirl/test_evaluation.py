@@ -46,6 +46,8 @@ def test_bad_requests_are_refused(env):
         meirl.held_out(env, "training")
     with pytest.raises(ValueError, match="need episodes >= 1"):
         meirl.held_out(env, "test", 0)
+    with pytest.raises(ValueError, match="at least one policy"):
+        meirl.compare({}, env, env.sample(1, 0))
 
 
 def test_cvar_is_the_mean_of_the_worst_share():

@@ -155,6 +155,12 @@ def test_a_run_that_diverges_ends_and_says_so(algo, name, tmp_path):
         train(algo, tmp_path / "run", env, **TOO_FAST)
 
 
+@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+def test_a_segment_of_a_single_sample_is_no_divergence(algo):
+    env = meirl.make("meis-stationary", horizon=HORIZON + 1)
+    train(algo, env=env, environments=1, steps=2 * (HORIZON + 1))
+
+
 @pytest.mark.parametrize("part", ["actor", "critic"])
 def test_outputs_that_are_not_finite_are_refused_wherever_they_come_from(part):
     env = meirl.make("meis-stationary", horizon=HORIZON)
@@ -210,6 +216,17 @@ def test_a_failed_run_gives_its_folder_up(tmp_path):
         assert error.tb is not None, "which holds all that the run held"
 
 
+def test_a_run_that_cannot_begin_gives_its_folder_up(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(OSError, match="No space") as error:
+        train("ppo", tmp_path / "run")
+    with FileLock(tmp_path / ".run.lock", timeout=0):
+        assert error.tb is not None, "which holds all that the run held"
+
+
 def contents(folder: Path) -> dict:
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
@@ -259,6 +276,57 @@ def test_what_a_killed_write_left_goes_when_it_is_old(tmp_path):
         os.utime(left, (0, 0))
     files.write(tmp_path / "a.txt", "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, other.name, "a.txt"]
+
+
+@pytest.mark.parametrize("times", [0, 2, 99])
+def test_windows_is_asked_again_while_somebody_reads_the_file(monkeypatch, tmp_path, times):
+    real, refusals, pauses = Path.replace, [PermissionError(errno.EACCES, "in use")] * times, []
+
+    def replace(path, target):
+        if refusals:
+            raise refusals.pop()
+        return real(path, target)
+
+    path = tmp_path / "a.txt"
+    files.write(path, "old")
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        if times < 99:
+            files.write(path, "new")
+        else:
+            with pytest.raises(PermissionError, match="in use"):
+                files.write(path, "new")
+    assert path.read_text() == ("new" if times < 99 else "old")
+    assert pauses == sorted(pauses)
+    assert len(pauses) == min(times, 3)
+    pauses.clear()
+    if times:
+        refusals[:] = [PermissionError(errno.EACCES, "in use")]
+        with pytest.raises(PermissionError):  # elsewhere it means that one may not
+            files.write(path, "newer")
+        assert not pauses
+    assert [left.name for left in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_commit_is_that_of_the_checkout_not_of_one_around_it(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=me", "-c", "user.email=me@here", *arguments], cwd=tmp_path, check=True)
+
+    own = tmp_path / ".venv" / "meirl"
+    own.mkdir(parents=True)
+    (own / "files.py").write_text("")
+    (tmp_path / "theirs.py").write_text("")
+    git("init", "-q")
+    git("add", "theirs.py")
+    git("commit", "-q", "-m", "theirs")
+    assert files.commit(own) == "unknown"
+    git("add", ".venv")
+    git("commit", "-q", "-m", "ours")
+    assert len(files.commit(own)) == 12
+    (own / "files.py").write_text("# changed")
+    assert files.commit(own).endswith(" + changes")
 
 
 def said(monkeypatch, capsys, *arguments) -> tuple[object, str]:

@@ -13,6 +13,7 @@ from gymnasium.wrappers.vector import DictInfoToList, NormalizeObservation, Reco
 
 import meirl
 from meirl.envs import Costs, Flows
+from meirl.envs.scenario import FIRST_RESERVED_SEED
 
 
 @pytest.fixture
@@ -186,6 +187,18 @@ def test_without_a_seed_runs_differ():
         return env.step(0)[4]["demand"]
 
     assert not np.array_equal(draw(), draw())
+
+
+def test_a_seed_that_nobody_gave_is_one_of_training(monkeypatch):
+    """Those from `FIRST_RESERVED_SEED` on play what judges: the later part of a record."""
+    env, seeds = gym.make("meirl/meis-stationary-v0", horizon=2).unwrapped, []
+    real = env.chain.sample
+    monkeypatch.setattr(env.chain, "sample", lambda count, seed, first: seeds.append(seed) or real(count, seed, first))
+    for _ in range(20):
+        env._one._ahead = None
+        env.reset()
+    assert len(set(seeds)) == 20
+    assert max(seeds) < FIRST_RESERVED_SEED
 
 
 def test_infos_and_observations_share_no_memory_with_the_environment(name):

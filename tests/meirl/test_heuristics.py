@@ -307,6 +307,8 @@ def test_every_environment_has_a_textbook_rule_that_is_no_better_than_its_best(n
 def test_load_refuses_unknown_names(name, heuristic, message):
     with pytest.raises(ValueError, match=message):
         load(meirl.make(name), heuristic)
+    with pytest.raises(ValueError, match=r"unknown heuristic 'published' for .*: expected one of never-order"):
+        heuristics.find_rule(meirl.make(name), "published")
 
 
 def test_policy_refuses_other_chains_and_wrong_levels():

@@ -1,12 +1,13 @@
 """The parts of the learners, against cases worked out by hand."""
 
 import math
+import warnings
 
 import pytest
 import torch
 
 import meirl
-from meirl.learn import gradient, ppo, preset
+from meirl.learn import find_learner, gradient, ppo, preset
 from meirl.learn.config import LearnerConfig, NetworkConfig
 from meirl.learn.experience import Collector, Segment, estimate, explained_variance, gae, normalised, without_luck
 from meirl.learn.networks import ActorCritic, flat, seeded
@@ -167,6 +168,9 @@ def test_explained_variance_and_normalised_advantages():
     observed = torch.tensor([1.0, 2.0, 3.0, 4.0])
     assert explained_variance(observed, observed) == 1
     assert explained_variance(torch.zeros(4), observed) == pytest.approx(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert math.isnan(explained_variance(torch.zeros(1), torch.ones(1)))
     assert normalised(observed).mean().abs() < 1e-6
     assert normalised(observed).square().mean().item() == pytest.approx(1)
     assert normalised(torch.tensor([3.0])).tolist() == [0.0]
@@ -366,6 +370,24 @@ def test_diagnostics_are_those_of_the_last_minibatch_of_each_pass(monkeypatch):
     assert found["kl"] == pytest.approx((kl[2] + kl[5]) / 2, rel=1e-3)
     assert found["clip_fraction"] == pytest.approx((clipped[2] + clipped[5]) / 2)
     assert found["kl"] != pytest.approx(sum(kl) / 6, rel=0.05)
+
+
+class Announced:
+    """An entry point of another package, whose own packages are missing."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def load(self):
+        raise ModuleNotFoundError("No module named 'joblib'")
+
+
+def test_a_learner_of_another_package_says_what_to_install_and_hides_none_of_meirls(monkeypatch):
+    monkeypatch.setattr("meirl.learn.entry_points", lambda **_: [Announced("ppo"), Announced("pathwise")])
+    assert find_learner("ppo") is ppo
+    needs = r"pathwise needs more packages \(No module named 'joblib'\): pip install 'meirl\[study\]'"
+    with pytest.raises(ValueError, match=needs):
+        find_learner("pathwise")
 
 
 def test_unknown_presets_and_keys_are_refused(tmp_path):

@@ -67,6 +67,20 @@ def test_a_record_may_be_wide_or_long_and_in_any_order(tmp_path, text, names):
     assert table.week == 7
 
 
+def test_a_location_may_have_any_name(tmp_path):
+    table = recorded.read(csv(tmp_path, "date,demand,value,variable\n2024-01-05,1,2,3\n2024-01-06,4,5,6\n"))
+    assert table.locations == ("demand", "value", "variable")
+    assert table.units.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_weeks_are_found_whatever_language_the_weekdays_are_in(tmp_path, monkeypatch):
+    dates = pd.date_range("2020-01-02", periods=30, freq="7D")
+    pd.DataFrame({"A": 1}, index=dates.rename("date")).to_csv(tmp_path / "d.csv", date_format="%Y-%m-%d")
+    real = pd.Timestamp.strftime
+    monkeypatch.setattr(pd.Timestamp, "strftime", lambda date, form: "Do" if form == "%a" else real(date, form))
+    assert recorded.read(tmp_path / "d.csv").week == 1
+
+
 @pytest.mark.parametrize(
     ("freq", "week", "year"),
     [("D", 7, 365.25), ("B", 5, 261), ("W-THU", 1, 52.2), ("MS", 1, 12), ("ME", 1, 12)],
@@ -218,6 +232,13 @@ def test_locations_may_come_in_the_order_of_the_chain(write):
     assert env.parameters.demand.mean[0] == env.parameters.demand.mean[1] + 1
 
 
+def test_locations_may_be_numbers(write):
+    env = meirl.make(write(names=("101", "102"), locations=[102, 101]))
+    assert env.node_names == ["middle", "102", "101"]
+    with pytest.raises(ValueError, match=r"2 locations \(102, 101\), but chain\.yaml has leaves: 3"):
+        meirl.make(write(names=("101", "102"), locations=[102, 101], leaves=3))
+
+
 def test_a_record_may_be_laid_over_a_formula(write):
     file = str(write().with_name("demand.csv"))
     env = meirl.make("divergent-nonstationary", retailers=2, demand={"record": {"file": file}}, horizon=50)
@@ -267,3 +288,24 @@ def test_tune_train_and_evaluate_take_it(write, tmp_path):
     assert meirl.rollout(again, policy, test)["cost"].gt(0).all()
     resumed = find_learner("ppo").train(meirl.make(path), config, 0, tmp_path / "run", resume=True, progress=False)
     assert resumed.steps == 800
+
+
+def test_a_record_may_move_with_its_chain_and_its_runs(write, tmp_path, monkeypatch):
+    def train(chain, run):
+        config = preset("ppo", "tuned", "", steps=1, environments=2, copies=1, evaluations=1, validation_episodes=2)
+        return find_learner("ppo").train(meirl.make(chain), config, 0, run, resume=True, progress=False)
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    for file in (write(), write().with_name("demand.csv")):
+        file.rename(here / file.name)
+    train(here / "chain.yaml", here / "run")
+    here.rename(there)
+    train(there / "chain.yaml", there / "run")
+    monkeypatch.chdir(there)
+    train("chain.yaml", there / "run")
+    (there / "demand.csv").rename(there / "other.csv")
+    text = (there / "chain.yaml").read_text(encoding="utf-8")
+    (there / "chain.yaml").write_text(text.replace("demand.csv", "other.csv"), encoding="utf-8")
+    with pytest.raises(ValueError, match="its env differs"):
+        train("chain.yaml", there / "run")

@@ -6,6 +6,7 @@ import torch
 
 import meirl
 from meirl.envs import Costs, Flows
+from meirl.heuristics import RULES, tuning
 
 
 def never(observation) -> torch.Tensor:
@@ -54,6 +55,12 @@ def test_the_measures_follow_their_definitions(played):
     days = np.arange(1, env.horizon + 1)
     share = path["backlog"].sum(2) / (env.parameters.demand.mean * env.retailers * days)
     np.testing.assert_allclose(table["published_service_level"], (1 - share).clip(min=0).mean(1))
+
+
+def test_constant_orders_have_no_negative_variance():
+    env = meirl.make("divergent-stationary")
+    action = env.action(torch.tensor([[5.55, 2, 3, 4]])).expand(8, -1)
+    assert meirl.rollout(env, lambda _: action, env.sample(8, 0))["bullwhip"].between(0, 1e-4).all()
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,26 @@ def test_gradients_flow_through_simulate_and_not_through_rollout():
     assert action.grad is None
     meirl.simulate(env, lambda _: action, scenario).cost.sum().backward()
     assert (action.grad[:, 0] != 0).all()
+
+
+def test_results_are_made_exact_on_the_cpu_as_mps_has_no_float64(monkeypatch):
+    """Stands in for MPS: what was not moved to the CPU by name is not there."""
+    cpu, double = torch.Tensor.cpu, torch.Tensor.double
+
+    def moved(tensor):
+        there = cpu(tensor)
+        there.is_here = True
+        return there
+
+    def exact(tensor):
+        assert getattr(tensor, "is_here", False), "Cannot convert a MPS Tensor to float64 dtype"
+        return double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", moved)
+    monkeypatch.setattr(torch.Tensor, "double", exact)
+    env = meirl.make("meis-stationary", horizon=5)
+    assert meirl.rollout(env, never, env.sample(2, 0))["cost"].gt(0).all()
+    assert (tuning.mean_costs(env, RULES["s-S"], np.zeros((2, 6)), env.sample(2, 0)) > 0).all()
 
 
 def test_a_policy_sees_the_state_and_the_calendar_but_no_scenario(name):

@@ -155,8 +155,9 @@ def learners_left():
 
 def test_a_worker_that_raises_ends_the_run_with_its_traceback(tmp_path):
     env = toy(Failing)
-    with pytest.raises(RuntimeError, match=r"(?s)worker 0 failed:.*toys\.py.*the toy fails on day 40"):
+    with pytest.raises(RuntimeError, match=r"(?s)worker 0 failed:.*toys\.py.*the toy fails on day 40") as error:
         train("a3c", env, small("a3c"), out=tmp_path / "run")
+    assert error.value.__cause__ is None, "and not itself"
     assert not learners_left()
     assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"] == 0  # usable: it can be resumed
 
@@ -345,6 +346,20 @@ def test_a_policy_for_another_chain_or_observation_is_refused(finished):
         load_policy(finished, meirl.make("divergent-stationary"))
     with pytest.raises(ValueError, match="trained on the full observation, not on published"):
         load_policy(finished, meirl.make("meis-stationary", observation="published"))
+
+
+def test_a_given_environment_is_not_changed(finished):
+    assert load_policy(finished, "meis-stationary", horizon=9)[1].horizon == load_policy(finished, horizon=9)[1].horizon
+    with pytest.raises(ValueError, match="cannot change horizon of an environment that is made: give its name"):
+        load_policy(finished, meirl.make("meis-stationary"), horizon=9)
+
+
+def test_a_run_that_never_validated_has_no_policy(tmp_path):
+    env, config = meirl.make("meis-stationary"), small("ppo")
+    with Run(env, "ppo", config, 0, seeded(ActorCritic, env, config, 0), tmp_path / "run", progress=False) as run:
+        run.save({})
+    with pytest.raises(ValueError, match=r"policy\.pt: its run was stopped before its first validation: resume it"):
+        load_policy(tmp_path / "run")
 
 
 def test_a_policy_is_refused_where_the_same_vector_means_something_else(finished, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from scipy import stats
+from tqdm import tqdm
 from typer.testing import CliRunner
 
 import meirl
@@ -102,6 +103,15 @@ def test_test_scenarios_are_never_looked_at(monkeypatch):
     monkeypatch.setattr(tuning, "held_out", lambda env, purpose: purposes.append(purpose) or real(env, purpose, 8))
     tuning.tune(small(), RULES["base-stock"], episodes=4, generations=1, progress=False)
     assert purposes == ["validation"]
+
+
+def test_a_search_that_fails_closes_its_bar(monkeypatch):
+    bars = []
+    monkeypatch.setattr(tuning, "tqdm", lambda **options: bars.append(tqdm(**options)) or bars[0])
+    monkeypatch.setattr(tuning, "mean_costs", lambda *_: (_ for _ in ()).throw(ArithmeticError))
+    with pytest.raises(ArithmeticError):
+        tuning.tune(small(), RULES["base-stock"], episodes=4, generations=1)
+    assert bars[0] not in tqdm._instances
 
 
 @pytest.mark.parametrize(
