@@ -4,11 +4,12 @@ import os
 import signal
 import time
 import traceback
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.multiprocessing as mp
@@ -93,7 +94,8 @@ class LocalCopy:
         nn.utils.vector_to_parameters(torch.as_tensor(state["buffers"]).clone(), self.network.buffers())  # type: ignore[arg-type]
 
 
-class Job(NamedTuple):
+@dataclass
+class Job:
     """What a worker process is given."""
 
     env: Env
@@ -179,10 +181,8 @@ def _listen(run: Run, copy: LocalCopy, pipes: list[Connection], workers: list[An
                 workers[rank].join()
                 raise RuntimeError(f"A3C worker {rank} was killed (exit code {workers[rank].exitcode})") from None
             if "error" in report:
-                failed = RuntimeError(f"A3C worker {rank} failed:\n{report['error']}")
-                if report["refused"]:
-                    raise ValueError(report["refused"]) from failed
-                raise failed
+                failed, refused = RuntimeError(f"A3C worker {rank} failed:\n{report['error']}"), report["refused"]
+                raise (ValueError(refused) if refused else failed) from (failed if refused else None)
             if "done" in report:
                 del listening[pipe]
                 continue
