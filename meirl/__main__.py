@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from . import files, heuristics
 from .device import pick_device
-from .envs import CONTROLS, NAMES, ObservationSet, make
+from .envs import CONTROLS, NAMES, make
 from .evaluation import held_out, summarise
 from .heuristics import tuning
 from .learn import find_learner, load_policy, run_folder
@@ -63,7 +63,7 @@ def train(
     env: EnvName,
     algo: Annotated[str, typer.Option(help="ppo, a3c or pathwise")],
     preset: Annotated[str, typer.Option(help="tuned, long, published, as-published, or a YAML file")] = "tuned",
-    observation: Annotated[ObservationSet, typer.Option(help="what the agent sees")] = "full",
+    observation: Annotated[str, typer.Option(help="full or published")] = "full",
     seed: Annotated[int, typer.Option(help="of weights, scenarios and actions")] = 0,
     steps: Annotated[int | None, typer.Option(help="environment steps; the preset's if not given")] = None,
     workers: Annotated[int | None, typer.Option(help="A3C's processes; the preset's if not given")] = None,
@@ -76,7 +76,7 @@ def train(
     config = load_preset(algo, preset, env, **{key: value for key, value in changes.items() if value is not None})
     where = pick_device(device) if device or algo != "a3c" else "cpu"
     folder = run_folder(out, env, algo, preset, seed, observation)
-    chain = make(env, observation=observation, device=where)
+    chain = make(env, observation=observation, device=where)  # type: ignore[arg-type]
     done = find_learner(algo).train(chain, config, seed, folder, resume=resume)
     typer.echo(f"best validation cost {done.best_cost:,.2f}; kept in {folder}")
 
