@@ -131,16 +131,22 @@ needs_posix = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 @needs_posix
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
 def test_a_killed_run_resumes_to_the_same_result(algo, tmp_path):
-    straight, run = tmp_path / "straight", run_folder(tmp_path, "meis-stationary", algo, "own.yaml", 0)
-    train(algo, meirl.make("meis-stationary"), small(algo), out=straight)
-    with started(command(algo, tmp_path), stderr=subprocess.DEVNULL) as process:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for folder in (straight, killed):
+        folder.mkdir()
+    subprocess.run(command(algo, straight), check=True, capture_output=True)
+    run = run_folder(killed, "meis-stationary", algo, "own.yaml", 0)
+    with started(command(algo, killed), stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: (run / "checkpoint.pt").exists() and load_checkpoint(run / "checkpoint.pt")["steps"] > 0)
         workers = children_of(process.pid)
         process.kill()  # SIGKILL
     assert load_checkpoint(run / "checkpoint.pt")["steps"] < 12 * ROUND, "killed too late to test anything"
     wait_until(lambda: not any(running(pid) for pid in workers))  # orphans stop by themselves
-    subprocess.run(command(algo, tmp_path, "--resume"), check=True, capture_output=True)
-    first, second = (load_checkpoint(folder / "checkpoint.pt") for folder in (straight, run))
+    subprocess.run(command(algo, killed, "--resume"), check=True, capture_output=True)
+    first, second = (
+        load_checkpoint(run_folder(f, "meis-stationary", algo, "own.yaml", 0) / "checkpoint.pt")
+        for f in (straight, killed)
+    )
     assert same(first["network"], second["network"])
     assert same(first["best"], second["best"])
     assert second["history"][-1]["simulated_steps"] == 24 * ROUND  # 12 rounds, 12 validations as long as a round
