@@ -21,7 +21,7 @@ import torch
 from joblib import Parallel, delayed
 
 from meirl.envs import DivergentParameters, Env, MeisParameters, Parameters, Scenario
-from meirl.envs.base import per_node
+from meirl.envs.base import per_node, per_retailer
 
 from .linear_program import Program
 
@@ -123,7 +123,7 @@ def divergent_program(p: DivergentParameters, episode: Draws) -> Program:
         np.array(per_node(group.warehouse, group.retailer, R))
         for group in (p.holding_cost, p.initial_stock, p.max_inventory)
     )
-    most = np.minimum(p.order_cap, per_node(0, p.max_outstanding, R)[1:])
+    most = np.minimum(p.order_cap, per_retailer(p.max_outstanding, R))
     counted = (np.arange(T) >= p.warm_up)[:, None]
     fixed = np.array(per_node(p.order_cost.warehouse, p.order_cost.retailer, R) if p.order_cost else [0.0] * (1 + R))
     supply = np.minimum(p.order_cap, episode.supplier_capacity)[:, None]
@@ -157,7 +157,7 @@ def _retailers(
     start: Array, shelf: Array, holding: Array,
 ) -> None:  # fmt: skip
     """Add the retailers of the divergent chain: stock, backorders, lost and forgotten demand, all ``(T, R)``."""
-    shortage, cap = (np.array(per_node(0, value, p.retailers)[1:]) for value in (p.backorder_cost, p.max_backorder))
+    shortage, cap = (np.array(per_retailer(value, p.retailers)) for value in (p.backorder_cost, p.max_backorder))
     counted = (np.arange(len(demand)) >= p.warm_up)[:, None]
     stock = lp.add(*demand.shape, cost=holding)
     owed = lp.add(*demand.shape, high=cap, cost=counted * shortage)

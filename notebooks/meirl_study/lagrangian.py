@@ -17,7 +17,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from meirl.envs import DivergentParameters, Env, Scenario
-from meirl.envs.base import per_node
+from meirl.envs.base import per_node, per_retailer
 
 from .bounds import Array, Draws, each_episode
 from .statistics import bootstrap
@@ -105,8 +105,8 @@ class _Dual:
         self.demand, self.direct = episode.demand.astype(int), episode.direct_demand.astype(int)
         group = (p.holding_cost, p.initial_stock, p.max_inventory)
         holding, start, shelf = (np.array(per_node(g.warehouse, g.retailer, R)) for g in group)
-        shortage, cap = (np.array(per_node(0, value, R)[1:]) for value in (p.backorder_cost, p.max_backorder))
-        outstanding = per_node(0, p.max_outstanding, R)[1:]
+        shortage, cap = (np.array(per_retailer(value, R)) for value in (p.backorder_cost, p.max_backorder))
+        outstanding = per_retailer(p.max_outstanding, R)
         limits = [*start, *shelf, *cap, *outstanding, p.order_cap]
         if not np.equal(limits, np.round(limits)).all():
             raise ValueError(f"stocks, shelves and caps must be whole numbers of units, got {limits}")

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from meirl.envs import DivergentEnv, Env, MeisEnv, Scenario
-from meirl.envs.base import per_node
+from meirl.envs.base import per_node, per_retailer
 from meirl.heuristics import best_rule, find_rule, load, read_levels
 from meirl.rollout import Policy, trajectory
 
@@ -121,7 +121,7 @@ def _divergent(env: DivergentEnv) -> dict[str, Any]:
     return {
         "stock": per_node(p.initial_stock.warehouse, p.initial_stock.retailer, n), "lostShare": p.lost_share,
         "shelf": per_node(p.max_inventory.warehouse, p.max_inventory.retailer, n), "lostCost": p.lost_sale_cost,
-        "owedLimit": per_node(0, p.max_backorder, n)[1:], "waitingLimit": per_node(0, p.max_outstanding, n)[1:],
+        "owedLimit": per_retailer(p.max_backorder, n), "waitingLimit": per_retailer(p.max_outstanding, n),
         "largestOrder": _list(env.largest_order), "largestFirst": p.rationing == "largest order",
     }  # fmt: skip
 
