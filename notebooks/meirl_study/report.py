@@ -15,7 +15,6 @@ from meirl.heuristics import RULES, Levels, tuning
 
 from . import own, recommend
 from .chapter import shown, unit, verdict
-from .study import QUICK
 
 LADDER = {"tuned on": ",.0f", "judged on": ",.0f", "levels": "d", "above the best, %": "+.1f"}
 SERVICE = {
@@ -29,7 +28,7 @@ SERVICE = {
 MENU = {"fill rate": "{:.1%}", "stock and orders": "{:,.0f}", "cost": "{:,.0f}", "on hand": "{:,.0f}"}
 FACTS = {"mean, earlier part": ",.1f", "mean, later part": ",.1f", "variation": ".2f", "periods without demand": ".1%"}
 """Formats of the report's tables."""
-STEPS = {"quick": QUICK["steps"], "full": 2_304_000}
+STEPS = {"quick": 60_000, "full": 2_304_000}
 """Environment steps of an agent, by profile."""
 ECHELON = ("echelon", "balanced", "fair-shares")  # beginnings of rules whose warehouse counts everything downstream
 SIMPLER = 1.0  # percent that a rule with fewer levels may cost more and still be worth a word

@@ -31,7 +31,7 @@ from meirl.rollout import rollout
 from .processes import attended
 
 Profile = Literal["quick", "full"]
-QUICK = {"steps": 60_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
+QUICK = {"steps": 24_000, "environments": 32, "copies": 4, "evaluations": 3, "validation_episodes": 32}
 SEEDS = {"quick": 2, "full": 10}
 """Training seeds of each cell at the published budget, by profile."""
 LONG_SEEDS = {"quick": 2, "full": 5}
