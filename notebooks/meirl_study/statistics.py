@@ -98,7 +98,7 @@ def _resample(costs: Sequence[np.ndarray], over: Over, rng: np.random.Generator)
     episodes = costs[0].shape[1]
     columns = rng.integers(episodes, size=episodes) if over != "seeds" else np.arange(episodes)
     rows = [rng.integers(len(c), size=len(c)) if over != "episodes" else np.arange(len(c)) for c in costs]
-    return [cost[np.ix_(row, columns)] for cost, row in zip(costs, rows, strict=True)]
+    return [cost[row[:, None], columns] for cost, row in zip(costs, rows, strict=True)]
 
 
 def _percentiles(values: np.ndarray, size: int, confidence: float) -> tuple[float, float]:

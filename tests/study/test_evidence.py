@@ -18,7 +18,7 @@ COSTS = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def table():
     """Costs that are the same in every episode: ordering nothing 100,000, the others less."""
     cells = {(name, policy): np.full((1, 4), cost) for name in NAMES for policy, cost in COSTS.items()}
