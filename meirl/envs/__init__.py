@@ -63,5 +63,5 @@ def make(
     if not isinstance(chain, str) or chain not in CHAINS:
         raise ValueError(f"{path.name}: chain: expected one of {', '.join(CHAINS)}, got {chain!r}")
     kind, parameters = CHAINS[chain]
-    values = recorded.filled(values, path, parameters.count or "retailers")
+    values = recorded.filled(values, path, parameters.count)
     return kind(str(name), validated(parameters, values, path.name), observation, device, dtype)

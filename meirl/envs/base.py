@@ -1,6 +1,7 @@
 """What both chains share: the result of a step, and the parts of `Env` that never differ."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -9,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 from . import recorded
-from .processes import Capacity, Parameters
+from .processes import Parameters
 from .scenario import FIRST_RESERVED_SEED, VALIDATION_SEED, Scenario, sample_scenario, seasonal_mean
 
 ObservationSet = Literal["published", "full"]
@@ -19,6 +20,7 @@ CLOCK = ["time left", "the end is near"]
 DAY = "day {} of the week"
 NEAR = 30  # periods: "the end is near" is exp(-time left / NEAR), which tells the last weeks of an episode apart
 REMEMBERED = 5  # periods of demand that a planner looks back on: shocks last 3 to 7
+LARGEST = float(np.finfo(np.float32).max)
 NEWS_PERIODS = 50  # recent demand reaches a network in units of 50 periods of the mean: noise, until it learns to look
 
 
@@ -58,10 +60,15 @@ class Transition(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """Numbers of an observation that belong together."""
+    """Numbers of an observation that belong together.
 
-    names: list[str]
-    values: torch.Tensor  # (batch, len(names)), scaled for a network
+    Stocks and backlogs are never negative; demand, and so they, have no largest value.
+    """
+
+    names: Iterable[str]  # made only if somebody asks: networks do not
+    values: torch.Tensor  # (batch, number of names), scaled for a network
+    low: float = 0.0
+    high: float = LARGEST
 
 
 class Observation(NamedTuple):
@@ -103,7 +110,6 @@ class Env(ABC):
     largest_order: torch.Tensor  #: most that each node can order in a period, ``(N,)`` units
     holding_cost: torch.Tensor  #: of a unit on hand for a period at each node, ``(N,)``
     shortage_cost: torch.Tensor  #: of a customer's unit that waits for a period at each retailer, ``(R,)``
-    supplier_capacity: Capacity | None = None  #: what the source ships a period; None: unlimited
     record: recorded.Sampler | None  #: what draws demand from a record, if there is one
     demand_shares: torch.Tensor  #: mean demand of each retailer over that of their average, ``(R,)``
     mean_demand: torch.Tensor  #: mean demand of a period that each node serves, ``(N,)`` units
@@ -123,7 +129,7 @@ class Env(ABC):
         self.sees_end = observation == "full" and not parameters.endless
         counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
         self.cost_unit = parameters.cost_unit * counted
-        demand, self.retailers = parameters.demand, getattr(parameters, parameters.count or "retailers")
+        demand, self.retailers = parameters.demand, getattr(parameters, parameters.count)
         self.demand_shares = self.tensor(demand.shares(self.retailers))
         self.mean_demand = self.tensor(per_node(demand.average * self.retailers, demand.mean, self.retailers))
         self.record = recorded.Sampler(demand.record, parameters.locations, self.horizon) if demand.record else None
@@ -141,9 +147,7 @@ class Env(ABC):
         >>> meirl.make("meis-stationary").sample(2, seed=7).demand.shape  # (batch, period, leaf)
         torch.Size([2, 365, 2])
         """
-        p = self.parameters
-        processes = (p.demand, p.lead_time, self.supplier_capacity, p.outbound_capacity)
-        drawn = sample_scenario(processes, (self.retailers, p.horizon), episodes, seed, first)
+        drawn = sample_scenario(self.parameters, episodes, seed, first)
         if self.record is not None:
             later = seed >= FIRST_RESERVED_SEED and seed != VALIDATION_SEED  # what chooses sees the past only
             demand = self.record.draw(later, seed, range(first, first + episodes))
@@ -189,12 +193,9 @@ class Env(ABC):
     @cached_property
     def observation_space(self) -> spaces.Box:
         """Gymnasium space of one episode's observation vector."""
-        # Stocks and backlogs are never negative; demand, and so they, have no largest value.
-        dates = np.array([name in self._calendar[0] for name in self.legend()])
-        signed = np.array([name in SEASON or name.startswith("demand") for name in self.legend()])
-        most = np.finfo(np.float32).max
-        low, high = np.where(signed, np.where(dates, -1.0, -most), 0.0), np.where(dates, 1.0, most)
-        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        features = self.features(self.observe(self.reset(1), 0))
+        low, high = np.array([feature[2:] for feature in features for _ in feature.names], np.float32).T
+        return spaces.Box(low, high, dtype=np.float32)
 
     def tensor(self, value: Any) -> torch.Tensor:
         """A constant on the environment's device, in its floating type."""
@@ -235,7 +236,11 @@ class Env(ABC):
         day of the week, 0 for the others. ``(episodes, numbers)``.
         """
         names, values = self._calendar
-        return Feature(names, values[period].expand(episodes, -1))
+        return Feature(names, values[period].expand(episodes, -1), -1.0 if self.parameters.demand.season else 0.0, 1.0)
+
+    def by_node(self, fact: str, values: torch.Tensor, *limits: float) -> Feature:
+        """A fact of the nodes ``(batch, N)``, or of those that face customers ``(batch, R)``."""
+        return Feature((f"{fact}, {node}" for node in self.node_names[-values.shape[1] :]), values, *limits)
 
     @cached_property
     def _recent(self) -> tuple[list[str], torch.Tensor, torch.Tensor]:
@@ -254,7 +259,7 @@ class Env(ABC):
         shows.
         """
         (names, unit, expected), recent = self._recent, observation.state.recent_demand
-        return Feature(names, (recent / unit).flatten(1) - expected[observation.period])
+        return Feature(names, (recent / unit).flatten(1) - expected[observation.period], -LARGEST)
 
     def check_orders(self, orders: torch.Tensor) -> None:
         """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""

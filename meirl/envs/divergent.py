@@ -1,6 +1,5 @@
 """The divergent chain: supplier -> warehouse -> retailers, every node ordering in every period."""
 
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -102,7 +101,7 @@ class DivergentEnv(Env):
 
     def _prepare(self) -> None:
         p, n = self.parameters, self.parameters.retailers
-        self.supplier_capacity, self.node_names = p.supplier_capacity, ["warehouse", *self.names("retailer")]
+        self.node_names = ["warehouse", *self.names("retailer")]
         self.action_space = spaces.Box(-1.0, 1.0, (1 + n,), np.float32)
         self._scale = self.tensor(per_node(p.max_order, p.max_retailer_order or p.max_order, n)) / 2  # units of action
         self.largest_order = (2 * self._scale).clamp(max=p.order_cap)
@@ -251,36 +250,23 @@ class DivergentEnv(Env):
         """What is on its way to each node, ``(batch, N)`` units."""
         return state.in_transit.sum(1)
 
-    @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        nodes, slots = self.node_names, range(1, self.parameters.lead_time.high + 1)
-        names = {fact: [f"{fact}, {node}" for node in nodes] for fact in ("on hand", "outstanding")}
-        names |= {fact: [f"{fact}, {node}" for node in nodes[1:]] for fact in ("backorder", "in transit")}
-        return names | {"due": [f"due in {k}, {node}" for k in slots for node in nodes]}
-
     def features(self, observation: Observation) -> list[Feature]:
         """The published 14 numbers in shares of the limits, or the full set in periods of mean demand."""
-        limits, names, state, period = self.limits, self._names, observation.state, self.mean_demand
+        limits, state, period = self.limits, observation.state, self.mean_demand
         if self.observation == "published":
             shares = {
                 "on hand": state.on_hand / limits["shelf"], "backorder": state.backorder / limits["backorder"],
                 "in transit": state.in_transit[:, :, 1:].sum(1) / limits["in_transit"],
                 "outstanding": state.outstanding / limits["outstanding_scale"],
             }  # fmt: skip
-            return [Feature(names[fact], share.clamp(-1, 1)) for fact, share in shares.items()]
+            return [self.by_node(fact, share.clamp(-1, 1), -1.0, 1.0) for fact, share in shares.items()]
+        due = (f"due in {k}, {node}" for k in range(1, self.parameters.lead_time.high + 1) for node in self.node_names)
         # Limits are far above what a good policy holds, so shares of them are too small to learn from.
         return [
-            Feature(names["on hand"], state.on_hand / period / STOCK_PERIODS),
-            Feature(names["backorder"], state.backorder / period[1:] / STOCK_PERIODS),
-            Feature(names["outstanding"], state.outstanding / period / STOCK_PERIODS),
-            Feature(names["due"], (state.in_transit[:, :-1] / period).flatten(1)),
+            self.by_node("on hand", state.on_hand / period / STOCK_PERIODS),
+            self.by_node("backorder", state.backorder / period[1:] / STOCK_PERIODS),
+            self.by_node("outstanding", state.outstanding / period / STOCK_PERIODS),
+            Feature(due, (state.in_transit[:, :-1] / period).flatten(1)),
             self.news(observation),
             self.calendar(observation.period, len(state.on_hand)),
         ]
-
-    @cached_property
-    def observation_space(self) -> spaces.Box:
-        """Gymnasium space of one episode's observation vector."""
-        if self.observation == "published":
-            return spaces.Box(-1.0, 1.0, (len(self.legend()),), np.float32)
-        return super().observation_space

@@ -1,6 +1,5 @@
 """MEIS: factory -> middle -> leaves, at most one order a day in the whole system."""
 
-from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -228,28 +227,20 @@ class MeisEnv(Env):
         """What is on its way to each node, overdue or not, ``(batch, N)`` units."""
         return state.on_order.sum(1)
 
-    @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        p, nodes = self.parameters, self.node_names
-        facts = ("on hand", "quantity of the oldest order", "age of the oldest order", "on order")
-        waited = range(p.max_backlog_duration, 0, -1)
-        return {
-            "published": [f"{fact}, {node}" for node in nodes for fact in facts],
-            "on hand": [f"on hand, {node}" for node in nodes],
-            "waiting": [f"waiting {k} days, {node}" for k in waited for node in nodes[1:]],
-            "due": [f"due in {k}, {node}" for k in range(p.lead_time.high) for node in nodes],
-        }
-
     def features(self, observation: Observation) -> list[Feature]:
         """The published 12 numbers, or the full set; quantities (and, as published, ages) in units of 10,000."""
-        names, state = self._names, observation.state
+        p, state, nodes = self.parameters, observation.state, self.node_names
         if self.observation == "published":
-            facts = (state.on_hand, *self.oldest_order(state.book), self.on_order(state))
-            return [Feature(names["published"], torch.stack(facts, 2).flatten(1) / QUANTITY)]
+            facts = ("on hand", "quantity of the oldest order", "age of the oldest order", "on order")
+            values = (state.on_hand, *self.oldest_order(state.book), self.on_order(state))
+            names = (f"{fact}, {node}" for node in nodes for fact in facts)
+            return [Feature(names, torch.stack(values, 2).flatten(1) / QUANTITY)]
+        waiting = (f"waiting {k} days, {node}" for k in range(p.max_backlog_duration, 0, -1) for node in nodes[1:])
+        due = (f"due in {k}, {node}" for k in range(p.lead_time.high) for node in nodes)
         return [
-            Feature(names["on hand"], state.on_hand / QUANTITY),
-            Feature(names["waiting"], state.backlog.flatten(1) / QUANTITY),
-            Feature(names["due"], state.on_order[:, :-1].flatten(1) / QUANTITY),
+            self.by_node("on hand", state.on_hand / QUANTITY),
+            Feature(waiting, state.backlog.flatten(1) / QUANTITY),
+            Feature(due, state.on_order[:, :-1].flatten(1) / QUANTITY),
             self.news(observation),
             self.calendar(observation.period, len(state.on_hand)),
         ]

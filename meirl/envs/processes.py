@@ -144,7 +144,7 @@ class Capacity(Model):
 class Parameters(Model):
     """Parameters that both chains have."""
 
-    count: ClassVar[str | None] = None  #: the key of the number of locations with customers
+    count: ClassVar[str]  #: the key of the number of locations with customers
     locations: tuple[str, ...] | None = Field(None, description="names of the locations with customers, in order")
     horizon: int = Field(ge=1, le=10_000, description="periods (days) in an episode; the study: 500 or, MEIS, 365")
     demand: Demand
@@ -157,9 +157,7 @@ class Parameters(Model):
     reward_unit: Positive = Field(10_000.0, description="reward = -cost / reward_unit, as in the study")
 
     @model_validator(mode="after")
-    def _lists_fit(self) -> Self:
-        if self.count is None:
-            return self
+    def _fits_together(self) -> Self:
         places = getattr(self, self.count)
         lists = {
             "locations": (self.locations, places), "demand.mean": (self.demand.mean, places),
@@ -174,14 +172,6 @@ class Parameters(Model):
             raise ValueError(f"locations must have names, each its own, got {', '.join(self.locations)}")
         if self.horizon * (1 + places) > MOST:
             raise ValueError(f"horizon times nodes must be at most {MOST:,}, got {self.horizon} times {1 + places}")
-        return self
-
-    @model_validator(mode="after")
-    def _something_is_counted(self) -> Self:
         if self.warm_up >= self.horizon:
             raise ValueError(f"warm_up must be shorter than the horizon, got {self.warm_up} and {self.horizon}")
         return self
-
-
-Processes = tuple[Demand, LeadTime, Capacity | None, Capacity | None]
-"""Demand, lead times, the supplier's capacity and the warehouse's outbound capacity; None: unlimited."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 
-from .processes import Capacity, Demand, LeadTime, Processes, Shock
+from .processes import Capacity, Demand, LeadTime, Parameters, Shock
 
 BLOCK = 32  # episodes drawn together; part of the definition of a seed, so never change it
 MOST_DRAWS = 100_000_000  # episodes * periods * locations of one set: about 5 GB
@@ -78,12 +78,11 @@ class Scenario(NamedTuple):
         return type(self)(*moved)
 
 
-def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, seed: int, first: int = 0) -> Scenario:
+def sample_scenario(p: Parameters, episodes: int, seed: int, first: int = 0) -> Scenario:
     """Draw episodes ``first`` to ``first + episodes - 1`` of a seed, on the CPU, in float64.
 
     Args:
-        processes: what is drawn; lead times are independent over nodes and periods.
-        size: number of retailers (or leaves), number of periods.
+        p: of the chain; lead times are independent over nodes and periods.
         episodes: how many.
         seed: non-negative seed of the stream.
         first: index of the first episode within the stream.
@@ -96,11 +95,12 @@ def sample_scenario(processes: Processes, size: tuple[int, int], episodes: int, 
     """
     if episodes < 1 or seed < 0 or first < 0:
         raise ValueError(f"need episodes >= 1, seed >= 0 and first >= 0, got {episodes}, {seed} and {first}")
-    if episodes * size[0] * size[1] > MOST_DRAWS:
-        number = f"{episodes:,} episodes of {size[1]:,} periods at {size[0]} locations"
+    locations = getattr(p, p.count)
+    if episodes * p.horizon * locations > MOST_DRAWS:
+        number = f"{episodes:,} episodes of {p.horizon:,} periods at {locations} locations"
         raise ValueError(f"{number} do not fit in memory: at most {MOST_DRAWS:,} in all")
     blocks = range(first // BLOCK, (first + episodes - 1) // BLOCK + 1)
-    drawn = [_draw_block(processes, *size, seed, block) for block in blocks]
+    drawn = [_draw_block(p, seed, block) for block in blocks]
     skip = first - blocks[0] * BLOCK
     whole = (np.concatenate(parts)[skip : skip + episodes] for parts in zip(*drawn, strict=True))
     return Scenario(*(torch.from_numpy(np.ascontiguousarray(field)) for field in whole))
@@ -118,18 +118,19 @@ def seasonal_mean(demand: Demand, horizon: int) -> np.ndarray:
     return mean * demand.day_factors[now % len(demand.day_factors)]
 
 
-def _draw_block(processes: Processes, retailers: int, horizon: int, seed: int, block: int) -> tuple[np.ndarray, ...]:
+def _draw_block(p: Parameters, seed: int, block: int) -> tuple[np.ndarray, ...]:
     """Draw one block of `BLOCK` episodes; the fields are those of `Scenario`."""
-    demand, lead_time, supplier, outbound = processes
+    demand, horizon, retailers = p.demand, p.horizon, getattr(p, p.count)
     # One child stream a process: switching one stressor off leaves the draws of all others as they were.
     streams = np.random.SeedSequence(seed, spawn_key=(block,)).spawn(5)
     shocks, rates, leads, supply, outflow = (np.random.default_rng(stream) for stream in streams)
     factor = _draw_shocks(demand.shock, horizon, shocks)
     mean = seasonal_mean(demand, horizon) * factor  # (block, period)
     units, direct = _draw_demand(demand, mean, retailers, rates)
-    lead = _draw_lead_times(lead_time, (BLOCK, horizon, 1 + retailers), leads)
-    capacities = (_draw_capacity(c, (BLOCK, horizon), g) for c, g in ((supplier, supply), (outbound, outflow)))
-    return units, direct, *capacities, lead, factor
+    lead = _draw_lead_times(p.lead_time, (BLOCK, horizon, 1 + retailers), leads)
+    supplier = _draw_capacity(getattr(p, "supplier_capacity", None), (BLOCK, horizon), supply)  # a factory has none
+    outbound = _draw_capacity(p.outbound_capacity, (BLOCK, horizon), outflow)
+    return units, direct, supplier, outbound, lead, factor
 
 
 def _draw_shocks(shock: Shock | None, horizon: int, generator: np.random.Generator) -> np.ndarray:

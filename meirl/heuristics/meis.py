@@ -1,7 +1,6 @@
 """Rules of MEIS: (s, S), as published and repaired."""
 
 from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -9,20 +8,17 @@ import torch.nn.functional as F  # noqa: N812
 from ..envs import MeisEnv, Observation
 from .rule import Box, Range, Rule, informed, informed_box, seasonal, wave, wave_box
 
-Urgency = Literal["gap", "cover"]
 # Search ranges: levels in days of the demand that a node serves, swings as shares of the levels.
 REORDER_DAYS, UP_TO_DAYS, SWING = 20, 25, 2
 LOWEST_SEASON = 0.05  # a season may not turn a level round
 
 
-def _s_big_s(
-    observation: Observation, levels: torch.Tensor, net: bool, backlog: bool, urgency: Urgency, news: bool
-) -> torch.Tensor:
+def _s_big_s(observation: Observation, levels: torch.Tensor, backlog: bool, cover: bool, news: bool) -> torch.Tensor:
     """Of the nodes below their reorder point, the most urgent one orders the option nearest to its gap to S."""
     env: MeisEnv = observation.env  # type: ignore[assignment]
     state, on_order = observation.state, env.on_order(observation.state)
     position = state.on_hand + on_order
-    if net:
+    if cover:
         position = position - F.pad(on_order[:, 1:].sum(1, keepdim=True), (0, env.retailers))
     if backlog:
         position = position - F.pad(state.backlog.sum(1), (1, 0))
@@ -41,7 +37,7 @@ def _s_big_s(
         moved = (informed(observation, x[:, :1], x[:, 1:], facts, shares) for x in (reorder, up_to))
         reorder, up_to = (torch.cat(levels, 1) for levels in moved)
     gap = reorder - position
-    urgent = gap / scale if urgency == "cover" else gap
+    urgent = gap / scale if cover else gap
     node = urgent.argmax(1, keepdim=True)
     action = _nearest_option(env, (up_to - position).gather(1, node), node[:, 0])
     return action * (gap.gather(1, node)[:, 0] > 0)
@@ -67,32 +63,30 @@ def _s_big_s_box(env: MeisEnv, harmonics: int, news: bool) -> Box:
 
 
 def s_big_s(
-    name: str, about: str, *, net: bool, backlog: bool, urgency: Urgency, harmonics: int = 0, news: bool = False
+    name: str, about: str, *, backlog: bool = True, cover: bool = True, harmonics: int = 0, news: bool = False
 ) -> Rule:
     """An (s, S) rule: below s, order up to S; equation :eq:`eq-s-S` of the book.
 
     Args:
         name: of the rule.
         about: what it does.
-        net: the middle's position excludes what the leaves have on order.
         backlog: the leaves' positions exclude what customers wait for.
-        urgency: who orders today: the largest ``gap`` to the reorder point in units, or in days of demand (``cover``).
+        cover: the node orders whose gap to its reorder point is the largest in days of demand, not in units; and the
+            middle's position excludes what the leaves have on order.
         harmonics: of the season in the levels.
         news: the levels follow recent demand and the time left.
     """
-    decide = partial(_s_big_s, net=net, backlog=backlog, urgency=urgency, news=news)
+    decide = partial(_s_big_s, backlog=backlog, cover=cover, news=news)
     box = partial(_s_big_s_box, harmonics=harmonics, news=news)
     fits = partial(seasonal, harmonics=0 if news else harmonics)
-    return Rule(name, MeisEnv, about, box, decide, textbook=not (net or harmonics or news), fits=fits)
+    return Rule(name, MeisEnv, about, box, decide, textbook=not (cover or harmonics or news), fits=fits)
 
-
-_by_cover = partial(s_big_s, net=True, backlog=True, urgency="cover")
 
 RULES = (
-    s_big_s("s-S", "(s, S) as published: largest gap first.", net=False, backlog=False, urgency="gap"),
-    s_big_s("s-S-backlog", "(s, S), backlog in the position.", net=False, backlog=True, urgency="gap"),
-    _by_cover("s-S-cover", "(s, S), net positions, largest gap in days first."),
-    _by_cover("s-S-cover-seasonal", "(s, S) by cover, levels that swing with the season.", harmonics=1),
-    _by_cover("s-S-cover-informed", "(s, S) by cover; seasonal levels follow recent demand and the time left.",
-              harmonics=1, news=True),
+    s_big_s("s-S", "(s, S) as published: largest gap first.", backlog=False, cover=False),
+    s_big_s("s-S-backlog", "(s, S), backlog in the position.", cover=False),
+    s_big_s("s-S-cover", "(s, S), net positions, largest gap in days first."),
+    s_big_s("s-S-cover-seasonal", "(s, S) by cover, levels that swing with the season.", harmonics=1),
+    s_big_s("s-S-cover-informed", "(s, S) by cover; seasonal levels follow recent demand and the time left.",
+            harmonics=1, news=True),
 )  # fmt: skip

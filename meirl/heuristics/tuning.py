@@ -95,8 +95,9 @@ def tune(
     counts = episodes, generations, finalists
     if min(counts) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {counts} and {seed}")
-    effort = _Effort(env, rule, env.sample(episodes, seed), generations, progress, kept)
-    with effort.bar:
+    scenario, title = env.sample(episodes, seed), f"{env.name} {rule.name}"
+    with tqdm(total=generations, desc=title, unit="generation", disable=not progress) as bar:
+        effort = _Effort(env, rule, scenario, bar, kept)
         found, box, hits = _search(effort, box, seed, generations, candidates, widen)
     seconds = time.perf_counter() - effort.start
     levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:finalists])
@@ -115,11 +116,9 @@ def tune(
 class _Effort:
     """Plays the candidates of a search, counts the simulated steps, keeps the history and shows the progress."""
 
-    def __init__(
-        self, env: Env, rule: Rule, scenario: Scenario, generations: int, progress: bool, kept: Path | None
-    ) -> None:
+    def __init__(self, env: Env, rule: Rule, scenario: Scenario, bar: tqdm, kept: Path | None) -> None:
         self.env, self.rule, self.scenario, self.names = env, rule, scenario, list(rule.ranges(env))
-        self.start, self.simulated, self.kept = time.perf_counter(), 0, kept
+        self.start, self.simulated, self.bar, self.kept = time.perf_counter(), 0, bar, kept
         played = scenario.demand.cpu().numpy().tobytes()
         self.asked = f"{env.parameters.model_dump_json()} {rule.name}".encode() + played
         self.known: dict[str, tuple[list[float], float]] = {}  # of each generation: costs, and seconds so far
@@ -127,7 +126,6 @@ class _Effort:
             with suppress(ValueError, OSError):  # what cannot be read is played again
                 self.known = TypeAdapter(dict[str, tuple[list[float], float]]).validate_json(kept.read_bytes())
         self.history: list[dict[str, float]] = []
-        self.bar = tqdm(total=generations, desc=f"{env.name} {rule.name}", unit="generation", disable=not progress)
 
     def costs(self, columns: np.ndarray) -> Any:
         """Mean costs of candidates, ``(k, candidates)`` as SciPy has them."""

@@ -70,15 +70,15 @@ def clip(grad: torch.Tensor, norm: float) -> torch.Tensor:
     return found
 
 
-def forward(network: nn.Module, vector: torch.Tensor) -> Layers:
+def forward(network: nn.Sequential, vector: torch.Tensor) -> Layers:
     """Pass a batch through a network layer by layer and keep everything, for `backward`."""
     layers = [vector]
-    for layer in cast(nn.Sequential, network):
+    for layer in network:
         layers.append(layer(layers[-1]))
     return layers
 
 
-def backward(network: nn.Module, layers: Layers, grad: torch.Tensor) -> None:
+def backward(network: nn.Sequential, layers: Layers, grad: torch.Tensor) -> None:
     """Write the gradient of a loss into the parameters of a network.
 
     Args:
@@ -86,8 +86,7 @@ def backward(network: nn.Module, layers: Layers, grad: torch.Tensor) -> None:
         layers: of `forward`.
         grad: of the loss by what left the network, ``(B, units)``.
     """
-    for i in range(len(cast(nn.Sequential, network)) - 1, -1, -1):
-        layer = cast(nn.Sequential, network)[i]
+    for i, layer in reversed(list(enumerate(network))):
         if isinstance(layer, nn.Linear):
             torch.mm(grad.t(), layers[i], out=cast(torch.Tensor, layer.weight.grad))
             torch.sum(grad, 0, out=cast(torch.Tensor, layer.bias.grad))

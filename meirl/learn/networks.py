@@ -179,9 +179,7 @@ def flat(network: nn.Module) -> nn.Parameter:
     """
     vector = nn.Parameter(nn.utils.parameters_to_vector(network.parameters()).detach())
     vector.grad = torch.zeros_like(vector)
-    start = 0
-    for parameter in network.parameters():
-        part = slice(start, start := start + parameter.numel())
-        parameter.data = vector.data[part].view_as(parameter)
-        parameter.grad = vector.grad[part].view_as(parameter)
+    sizes = [parameter.numel() for parameter in network.parameters()]
+    for parameter, *parts in zip(network.parameters(), vector.data.split(sizes), vector.grad.split(sizes), strict=True):
+        parameter.data, parameter.grad = (part.view_as(parameter) for part in parts)
     return vector

@@ -79,6 +79,7 @@ class Run:
     As a context it ends its progress bar and gives its folder up to other writers, however it ends.
     """
 
+    policy: Policy  #: the network: what it is now or, once the run is finished, the best one by validation cost
     history: list[dict[str, float]]  #: one dict a validation, in order
     best: dict[str, torch.Tensor]  #: the network's state at its lowest validation cost so far
     best_cost: float  #: that cost, in units of ``cost_unit``
@@ -89,7 +90,7 @@ class Run:
         *, resume: bool = False, progress: bool = True,
     ) -> None:  # fmt: skip
         self.env, self.algo, self.config, self.seed, self.out = env, algo, config, seed, out
-        self.network, self.best, self.best_cost = network, _copied(network), float("inf")
+        self.network, self.policy, self.best, self.best_cost = network, network, _copied(network), float("inf")
         self.history, self.steps, self._seconds, self._trained = [], 0, 0.0, False
         self._updates: list[dict[str, float]] = []  # diagnostics since the last validation
         self._validation = held_out(env, "validation", config.validation_episodes)
@@ -231,11 +232,6 @@ class Run:
             "torch": torch.__version__, "numpy": np.__version__, "machine": f"{platform.system()} {platform.machine()}",
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-
-    @property
-    def policy(self) -> Policy:
-        """The trained policy; the best one by validation cost once the run is finished."""
-        return self.network
 
 
 def _placeless(model: BaseModel) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def prepare(chain: str | Path, demand: str | Path | None, folder: Path) -> Path:
     if source.resolve() != (folder / "demand.csv").resolve():
         shutil.copyfile(source, folder / "demand.csv")
     values |= {"demand": {"record": record.model_dump()}, "endless": values.get("endless", True)}
-    values |= {str(given.parameters.count): given.retailers, "locations": given.node_names[1:]}
+    values |= {given.parameters.count: given.retailers, "locations": given.node_names[1:]}
     files.write(folder / "chain.yaml", yaml.safe_dump(values, sort_keys=False))
     make(folder / "chain.yaml")
     return folder / "chain.yaml"

@@ -1,6 +1,7 @@
 """Hindsight bounds: never above any cost, on full instances and against every plan of tiny ones."""
 
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -172,7 +173,8 @@ def test_the_lagrangian_bound_needs_whole_units():
 
 def test_a_chain_without_a_program_is_refused_by_the_name_of_its_parameters():
     class RingParameters(meirl.envs.Parameters):
-        pass
+        count: ClassVar[str] = "leaves"
+        leaves: int = 2
 
     p = RingParameters(**{
         key: getattr(meirl.make("meis-stationary").parameters, key) for key in meirl.envs.Parameters.model_fields

@@ -19,7 +19,7 @@ from . import style
 @style.styled
 def chain(env: Env) -> Figure:
     """Draw a supply chain: nodes with their costs, arrows with lead times, demand at the end; all in units a period."""
-    p, supply = env.parameters, env.supplier_capacity
+    p, supply = env.parameters, getattr(env.parameters, "supplier_capacity", None)
     holding, shortage = env.holding_cost.tolist(), env.shortage_cost.tolist()
     figure, ax = plt.subplots(figsize=(style.WIDTH, 0.85 + 0.78 * env.retailers))
     middle = (env.retailers - 1) / 2
