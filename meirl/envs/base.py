@@ -236,6 +236,7 @@ class Env(ABC):
         day of the week, 0 for the others. ``(episodes, numbers)``.
         """
         names, values = self._calendar
+        # With a season the bounds are its own, for all: those of the clock and the week are within them.
         return Feature(names, values[period].expand(episodes, -1), -1.0 if self.parameters.demand.season else 0.0, 1.0)
 
     def by_node(self, fact: str, values: torch.Tensor, *limits: float) -> Feature:
