@@ -19,7 +19,7 @@ import torch
 from meirl import files
 from meirl.envs import Env, Observation, Scenario
 from meirl.envs.scenario import FIRST_RESERVED_SEED
-from meirl.evaluation import TEST_EPISODES, cvar, estimate, held_out
+from meirl.evaluation import TEST_EPISODES, TEST_SEED, cvar, estimate, held_out
 from meirl.heuristics import load as load_rule
 from meirl.rollout import Policy, rollout
 
@@ -96,7 +96,8 @@ def rows(
         env: with the observation that the policy is to see.
         name: of the policy, for the table.
         steps: simulated to make it, as its maker says; None: not said.
-        seed: of the second set; None draws one.
+        seed: of the second set; None draws one. Of a chain with recorded demand it draws from the later part, as the
+            test scenarios do: the earlier part is what policies are tuned on.
         episodes: of each set.
         bounded: episodes, the first of a set, whose bound is computed.
 
@@ -114,7 +115,9 @@ def rows(
     if not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"seed must be from 0 to {FIRST_RESERVED_SEED - 1}, got {seed}")
     policy, rule = as_policy(agent, env), load_rule(env, "best")
-    sets = {"test": held_out(env, "test", episodes), f"seed {seed}": env.sample(episodes, seed)}
+    # Seeds behind those of the held-out sets draw from a record's later part.
+    second = env.sample(episodes, seed if env.record is None else TEST_SEED + 1 + seed)
+    sets = {"test": held_out(env, "test", episodes), f"seed {seed}": second}
     told = {"environment": env.name, "policy": name, "observation": env.observation, "steps": steps}
     table = [
         {**told, "scenarios": which, "episodes": episodes, **_row(policy, rule, env, scenario, bounded)}

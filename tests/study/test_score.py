@@ -7,7 +7,8 @@ import torch
 
 import meirl
 from meirl import held_out, heuristics, rollout
-from meirl_study import own_cli, score
+from meirl.envs.scenario import VALIDATION_SEED
+from meirl_study import own, own_cli, score
 
 
 @pytest.fixture
@@ -71,6 +72,17 @@ def test_a_reader_sees_a_row_a_policy_and_the_last_score_of_each():
     assert table["against the rule [%]"].tolist() == [new["against_rule"][0]] * 2
     assert table["the same, second set [%]"].tolist() == [new["against_rule"][1]] * 2
     assert set(table) == set(score.FORMATS)
+
+
+def test_the_second_set_of_a_record_is_of_its_later_part(tmp_path, monkeypatch):
+    env, parts = meirl.make(own.example(tmp_path, horizon=30)), []
+    draw = env.record.draw
+    monkeypatch.setattr(env.record, "draw", lambda later, *rest: parts.append((later, rest[0])) or draw(later, *rest))
+    monkeypatch.setattr(score, "load_rule", lambda env, _: heuristics.load(env, "never-order"))
+    monkeypatch.setattr(score, "_row", lambda *_: {})
+    score.rows(constant(env), env, "mine", seed=0, episodes=2)
+    assert [later for later, _ in parts] == [True, True]
+    assert len({VALIDATION_SEED, *(seed for _, seed in parts)}) == 3
 
 
 def test_a_set_that_nobody_knew_is_drawn_afresh():
