@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import runpy
 import secrets
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +43,39 @@ FORMATS = {
 """Columns that a page shows, `shown`."""
 
 
+@contextmanager
+def running(target: str) -> Iterator[None]:
+    """Let ``file.py:name`` import what lies beside the file; an error in it names its line."""
+    path = target.rpartition(":")[0]
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        if not lines:
+            raise
+        raise ValueError(f"{path}, line {lines[-1].lineno}, in {lines[-1].name}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+
+
 def load(target: str) -> Any:
     """Load ``file.py:name``: the function or agent of that name, once the file has run.
 
     Raises:
-        ValueError: if there is no such file or name, or it can neither be called nor predict.
+        ValueError: if there is no such file or name, it can neither be called nor predict, or is a class.
     """
     path, _, name = target.rpartition(":")
     if not path or not name or not Path(path).is_file():
         raise ValueError(f"policy must be file.py:name, got {target!r}" + (f": no file {path}" if path else ""))
-    found = runpy.run_path(path)
+    with running(target):
+        found = runpy.run_path(path)
     if name not in found:
         public = sorted(key for key, value in found.items() if callable(value) and not key.startswith("_"))
         raise ValueError(f"{path} has no {name!r}; it has {', '.join(public) or 'nothing that can be called'}")
+    if isinstance(found[name], type):
+        raise ValueError(f"{target} is a class: give the name of an agent, such as agent = {name}()")
     if not callable(found[name]) and not hasattr(found[name], "predict"):
         raise ValueError(f"{target} is neither a function nor an agent with predict(): {type(found[name]).__name__}")
     return found[name]
@@ -145,16 +168,19 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def append(path: Path, table: pd.DataFrame) -> None:
-    """Add rows of scores to a CSV file, or begin one.
+def check(path: Path) -> None:
+    """Refuse a file that rows of scores cannot be added to: it has other columns, or its folder does not exist."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    if path.exists() and list(pd.read_csv(path, nrows=0).columns) != list(COLUMNS):
+        raise ValueError(f"{path} is no file of scores: expected the columns {', '.join(COLUMNS)}")
 
-    Raises:
-        ValueError: if the file has other columns.
-    """
+
+def append(path: Path, table: pd.DataFrame) -> None:
+    """Add rows of scores to a CSV file, or begin one; a ValueError as of `check`."""
+    check(path)
     if path.exists():
         there = pd.read_csv(path)
-        if list(there.columns) != list(COLUMNS):
-            raise ValueError(f"{path} is no file of scores: expected the columns {', '.join(COLUMNS)}")
         table = pd.concat([there, table], ignore_index=True) if len(there) else table
     files.write(path, table.to_csv(index=False))
 

@@ -30,6 +30,13 @@ WRONG = [
     ("divergent-stationary", {"holding_cost": 3}, r"holding_cost: .*got 3"),
     ("divergent-stationary", {"backorder_cost": [19, 19]}, "backorder_cost lists 2 values for 3 retailers"),
     ("divergent-stationary", {"initial_stock": {"retailer": [1, 2, 3, 4]}}, r"initial_stock\.retailer lists 4 values"),
+    (
+        "divergent-stationary",
+        {"initial_stock": {"retailer": 451}},
+        r"initial_stock must fit in max_inventory, got .*451",
+    ),
+    ("divergent-stationary", {"locations": ["A", "all", "B"]}, "locations cannot be called all: that names something"),
+    ("meis-stationary", {"locations": ["warehouse", "middle"]}, "locations cannot be called middle, warehouse"),
     ("divergent-stationary", {"demand": {"distribution": "zipf"}}, r"demand\.distribution: .*'poisson'.*got 'zipf'"),
     ("divergent-nonstationary", {"demand": {"shock": {"length": [7, 3]}}}, "length must be 1 <= shortest <= longest"),
     ("divergent-nonstationary", {"demand": {"shock": {"factor": [3, 2]}}}, "factor must be lowest <= highest"),
