@@ -75,12 +75,6 @@ class DivergentParameters(Parameters):
         for name, value in lists.items():
             if isinstance(value, tuple) and len(value) != self.retailers:
                 raise ValueError(f"{name} lists {len(value)} values for {self.retailers} retailers")
-        start, most = (
-            per_node(group.warehouse, group.retailer, self.retailers)
-            for group in (self.initial_stock, self.max_inventory)
-        )
-        if any(units > shelf for units, shelf in zip(start, most, strict=True)):
-            raise ValueError(f"initial_stock must fit in max_inventory, got {start} and {most}")
         return self
 
 

@@ -68,7 +68,15 @@ def each_episode(bound: Callable[[Draws], float | Array], env: Env, scenario: Sc
 
     Returns:
         ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``.
+
+    Raises:
+        ValueError: if a divergent chain begins with more than it can keep: no program has a plan for that.
     """
+    p = env.parameters
+    if isinstance(p, DivergentParameters):
+        stock, shelf = (per_node(x.warehouse, x.retailer, p.retailers) for x in (p.initial_stock, p.max_inventory))
+        if (np.array(stock) > shelf).any():
+            raise ValueError(f"{env.name}: initial_stock must fit in max_inventory, got {stock} and {shelf}")
     costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes(scenario))
     return np.array(costs) / env.cost_unit
 

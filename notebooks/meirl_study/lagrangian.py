@@ -167,7 +167,7 @@ class _Dual:
                 ahead = np.pad(value, ((0, 0), (0, self.batch)), mode="edge")
                 options = sliding_window_view(ahead, self.batch + 1, axis=1) + buy
                 bought[t] = options.argmin(2)
-                value = options.min(2)
+                value = np.take_along_axis(options, bought[t][..., None], 2)[..., 0]
         each, net, total = np.arange(len(value)), self.start[1:] + self.cap, np.zeros(self.horizon)
         cost = float(value[each, net].sum())
         for t in range(self.horizon):
@@ -187,10 +187,12 @@ class _Dual:
             if t >= 1:
                 behind = np.pad(value, (most, 0), constant_values=np.inf)
                 options = sliding_window_view(behind, most + 1)[:, ::-1] - prices[t] * np.arange(most + 1)
-                sold[t], value = options.argmin(1), options.min(1)
+                sold[t] = options.argmin(1)
+                value = options[grid, sold[t]]
             if t >= self.lead:
                 options = sliding_window_view(np.pad(value, (0, self.supply), mode="edge"), self.supply + 1)
-                ordered[t], value = options.argmin(1), options.min(1)
+                ordered[t] = options.argmin(1)
+                value = options[grid, ordered[t]]
         stock, units, cost = self.start[0], np.zeros(self.horizon), float(value[self.start[0]])
         for t in range(self.horizon):
             stock = min(stock + ordered[t, stock], self.shelf[0])

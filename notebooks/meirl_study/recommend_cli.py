@@ -65,7 +65,8 @@ def recommend_(
 
 def _keep_own_files(given: Iterable[Path | None], out: Path) -> None:
     """Refuse a folder with the user's own files, which a report would write over; one with a report of ours is fine."""
-    for file in given:
-        ours = file is None or not file.is_file() or (out / "report.json").exists()
-        if not ours and file.resolve().parent == out.resolve():
+    if (out / "report.json").exists():
+        return
+    for file in filter(None, given):
+        if file.is_file() and file.resolve().parent == out.resolve():
             raise ValueError(f"--out: {file} is in that folder and might be written over: choose another one")

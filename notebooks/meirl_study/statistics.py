@@ -98,7 +98,9 @@ def _resample(costs: Sequence[np.ndarray], over: Over, rng: np.random.Generator)
     episodes = costs[0].shape[1]
     columns = rng.integers(episodes, size=episodes) if over != "seeds" else np.arange(episodes)
     rows = [rng.integers(len(c), size=len(c)) if over != "episodes" else np.arange(len(c)) for c in costs]
-    return [cost[row[:, None], columns] for cost, row in zip(costs, rows, strict=True)]
+    # What is not drawn stays as it is: a copy of it would take as long as the draw.
+    drawn = costs if over == "episodes" else [cost.take(row, 0) for cost, row in zip(costs, rows, strict=True)]
+    return [cost if over == "seeds" else cost.take(columns, 1) for cost in drawn]
 
 
 def _percentiles(values: np.ndarray, size: int, confidence: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import torch
 from test_bounds import TINY
 
 import meirl
-from meirl_study import bounds
+from meirl_study import bounds, lagrangian
 
 VARIANTS = {
     "an order costs": {"order_cost": {"warehouse": 3, "retailer": 1}},
@@ -82,3 +82,11 @@ def test_a_warehouse_that_receives_after_shipping_may_ship_a_full_shelf_and_rece
     best = cheapest(env, scenario)
     assert best == 2 + 2  # what the warehouse holds in periods 0 and 1
     assert bounds.hindsight_bound(env, scenario, jobs=1)[0] <= best + 1e-6
+
+
+@pytest.mark.parametrize("bound", [bounds.hindsight_bound, lagrangian.lagrangian_bound])
+@pytest.mark.parametrize("node", ["warehouse", "retailer"])
+def test_more_than_the_shelf_at_the_start_is_refused(bound, node):
+    env = meirl.make("divergent-stationary", **{**TINY, "initial_stock": {node: 4}})
+    with pytest.raises(ValueError, match=r"divergent-stationary: initial_stock must fit in max_inventory, got .*4"):
+        bound(env, env.sample(1, 0), jobs=1)
