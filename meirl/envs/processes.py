@@ -168,8 +168,8 @@ class Parameters(Model):
         for name, (value, expected) in lists.items():
             if isinstance(value, tuple) and len(value) != expected:
                 raise ValueError(f"{name} lists {len(value)} values, expected {expected} ({places} {self.count})")
-        if self.locations and (len(set(self.locations)) < places or not all(name.strip() for name in self.locations)):
-            raise ValueError(f"locations must have names, each its own, got {', '.join(self.locations)}")
+        if self.locations and len({*map(str.strip, self.locations)} - {"", "warehouse", "middle", "all"}) < places:
+            raise ValueError(f"locations must have names, each its own, not warehouse/middle/all, got {self.locations}")
         if self.horizon * (1 + places) > MOST:
             raise ValueError(f"horizon times nodes must be at most {MOST:,}, got {self.horizon} times {1 + places}")
         if self.warm_up >= self.horizon:

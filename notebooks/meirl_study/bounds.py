@@ -68,7 +68,15 @@ def each_episode(bound: Callable[[Draws], float | Array], env: Env, scenario: Sc
 
     Returns:
         ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``.
+
+    Raises:
+        ValueError: if a divergent chain begins with more than it can keep: no program has a plan for that.
     """
+    p = env.parameters
+    if isinstance(p, DivergentParameters):
+        stock, shelf = (per_node(x.warehouse, x.retailer, p.retailers) for x in (p.initial_stock, p.max_inventory))
+        if (np.array(stock) > shelf).any():
+            raise ValueError(f"{env.name}: initial_stock must fit in max_inventory, got {stock} and {shelf}")
     costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes(scenario))
     return np.array(costs) / env.cost_unit
 
@@ -103,7 +111,8 @@ def divergent_program(p: DivergentParameters, episode: Draws) -> Program:
     each the program has linear consequences only:
 
     - *Shelf.* Arrivals that do not fit are discarded. Here any arrival may be discarded, but nothing that was there
-      before: that never exceeds the shelf.
+      before: that never exceeds the shelf. Where the warehouse receives after shipping, only what it has not shipped
+      must fit.
     - *Direct demand* D takes min(stock, D). Of stock z at most ``shelf`` then max(0, z - D) is left, which is at least
       z - D and, being convex in z, at most its chord z * max(0, 1 - D / shelf).
     - *Backorders first.* Stock and backorders are never both positive, so r / shelf + b / cap <= 1. What stays owed is
@@ -145,7 +154,7 @@ def divergent_program(p: DivergentParameters, episode: Draws) -> Program:
     received = [(lp.before(stock, start[0]), 1), (arrived[:, 0], 1), (wasted[:, 0], -1)]
     left_over = lp.add(T)  # after shipping
     lp.require([(left_over, -1), *received, *((i, -1) for i in shipped.T)], 0, 0)
-    lp.require(received, high=shelf[0])
+    lp.require([(left_over, 1)] if p.receives == "after shipping" else received, high=shelf[0])
     lp.require([(stock, 1), (left_over, -1)], low=-episode.direct_demand)
     lp.require([(stock, 1), (left_over, -np.maximum(0, 1 - episode.direct_demand / shelf[0]))], high=0)
     _retailers(lp, p, episode.demand, arrived[:, 1:], wasted[:, 1:], start[1:], shelf[1:], counted * holding[1:])

@@ -49,7 +49,7 @@ def innovations(p: MeisParameters, shock: Array) -> Array:
     mean = (sum(process.factor) / 2 - 1) * sum(process.length) / 2
     found = -process.probability * (~goes_on).astype(float)
     found[begins] += (shock[begins] - 1) * (np.array(ends) - begins) / mean
-    found[len(shock) - process.length[1] :] = 0
+    found[max(0, len(shock) - process.length[1]) :] = 0
     return found
 
 

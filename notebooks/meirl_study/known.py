@@ -185,7 +185,7 @@ def demand_distribution(demand: Demand) -> Array:
     moved = demand.season or demand.week or demand.shock or isinstance(demand.mean, tuple)
     if demand.distribution != "poisson" or moved or noise.standard_deviation or not whole:
         raise ValueError("only Poisson demand, one mean, has a known distribution here: no season, shock, normal noise")
-    rates = demand.average + np.arange(-spread, spread + 1)
+    rates = np.maximum(demand.floor, demand.average + np.arange(-spread, spread + 1))
     units = np.arange(stats.poisson.isf(TAIL, rates[-1]) + 1)
     return np.mean(stats.poisson.pmf(units, rates[:, None]), axis=0)
 

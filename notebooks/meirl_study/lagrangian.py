@@ -45,7 +45,8 @@ def dual_curves(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = 
     """Follow the prices up: the largest bound of every episode so far, step by step.
 
     Args:
-        env: a divergent chain with certain lead times, no lost sales and unlimited capacities.
+        env: a divergent chain with certain lead times, no lost sales and unlimited capacities, whose warehouse ships in
+            the next period what it received before.
         scenario: the episodes.
         iterations: steps of the prices; each takes a fraction of a second an episode.
         jobs: episodes at once; -1: one a core.
@@ -54,7 +55,7 @@ def dual_curves(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = 
         ``(batch, iterations)``, in units of ``cost_unit``; every number is a lower bound.
 
     Raises:
-        ValueError: if the environment is another one, or stocks and limits are not whole numbers of units.
+        ValueError: if the environment is another one, or stocks, limits and demand are not whole numbers of units.
 
     Source: Fisher (1981), The Lagrangian relaxation method for solving integer programming problems; equation
     :eq:`eq-dual` of the book.
@@ -62,7 +63,8 @@ def dual_curves(env: Env, scenario: Scenario, iterations: int = 40, jobs: int = 
     p = env.parameters
     if not (isinstance(p, DivergentParameters) and _fits(p)):
         raise ValueError(
-            f"{env.name}: expected a divergent chain with certain lead times, no lost sales and unlimited capacities"
+            f"{env.name}: expected a divergent chain with certain lead times, no lost sales, unlimited capacities, "
+            "and a warehouse that receives before shipping and ships in the next period"
         )
     return each_episode(lambda episode: _Dual(p, episode).climb(iterations), env, scenario, jobs)
 
@@ -91,7 +93,9 @@ def _share(bound: Array, cost: Array) -> float:
 def _fits(p: DivergentParameters) -> bool:
     unlimited = p.supplier_capacity is None and p.outbound_capacity is None
     plain = p.order_cost is None and p.warm_up == 0
-    return unlimited and plain and p.lost_share == 0 and p.lead_time.low == p.lead_time.high
+    # The programs below know one order of events: the first shipment leaves in period 1, and receipts can be shipped.
+    usual = p.ships == "next period" and p.receives == "before shipping"
+    return unlimited and plain and usual and p.lost_share == 0 and p.lead_time.low == p.lead_time.high
 
 
 class _Dual:
@@ -110,6 +114,8 @@ class _Dual:
         limits = [*start, *shelf, *cap, *outstanding, p.order_cap]
         if not np.equal(limits, np.round(limits)).all():
             raise ValueError(f"stocks, shelves and caps must be whole numbers of units, got {limits}")
+        if any((units % 1).any() for units in (episode.demand, episode.direct_demand)):
+            raise ValueError("demand must be whole numbers of units: parts of one would be cut off")
         self.batch = int(min(p.order_cap, max(outstanding)))  # most units of one shipment
         self.supply = int(p.order_cap)
         self.start, self.shelf, self.cap = start.astype(int), shelf.astype(int), int(cap.max())
@@ -161,7 +167,7 @@ class _Dual:
                 ahead = np.pad(value, ((0, 0), (0, self.batch)), mode="edge")
                 options = sliding_window_view(ahead, self.batch + 1, axis=1) + buy
                 bought[t] = options.argmin(2)
-                value = options.min(2)
+                value = np.take_along_axis(options, bought[t][..., None], 2)[..., 0]
         each, net, total = np.arange(len(value)), self.start[1:] + self.cap, np.zeros(self.horizon)
         cost = float(value[each, net].sum())
         for t in range(self.horizon):
@@ -181,10 +187,12 @@ class _Dual:
             if t >= 1:
                 behind = np.pad(value, (most, 0), constant_values=np.inf)
                 options = sliding_window_view(behind, most + 1)[:, ::-1] - prices[t] * np.arange(most + 1)
-                sold[t], value = options.argmin(1), options.min(1)
+                sold[t] = options.argmin(1)
+                value = options[grid, sold[t]]
             if t >= self.lead:
                 options = sliding_window_view(np.pad(value, (0, self.supply), mode="edge"), self.supply + 1)
-                ordered[t], value = options.argmin(1), options.min(1)
+                ordered[t] = options.argmin(1)
+                value = options[grid, ordered[t]]
         stock, units, cost = self.start[0], np.zeros(self.horizon), float(value[self.start[0]])
         for t in range(self.horizon):
             stock = min(stock + ordered[t, stock], self.shelf[0])

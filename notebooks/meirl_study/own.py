@@ -156,7 +156,9 @@ def _meis(env: MeisEnv) -> Levels:
 
 
 def _named(env: Env, rule: str, levels: Iterable[float]) -> Levels:
-    named = dict(zip(RULES[rule].ranges(env), (round(float(level), 1) for level in levels), strict=True))
+    # A tenth of a unit, or three digits: where demand is counted in pallets, a tenth is a lot.
+    rounded = (round(float(level), 1) if level >= 10 else float(f"{level:.3g}") for level in levels)
+    named = dict(zip(RULES[rule].ranges(env), rounded, strict=True))
     return Levels(rule=rule, levels=named, provenance={"from": "a textbook's formula, not tuned"})
 
 
@@ -177,9 +179,9 @@ def for_service(
     """
     rows, names = {}, ""
     for changes in costs:
+        label = ", ".join(f"{x:g}" if isinstance(x, int | float) else str(x) for x in changes.values())
         chain = make(env, **changes)
         policy = tuned(chain, tuning.tune(chain, RULES[rule], progress=False, **options))
         played = rollout(chain, policy, held_out(chain, "validation", players)).mean()
-        names, label = ", ".join(changes), ", ".join(f"{value:g}" for value in changes.values())
-        rows[label] = {"fill rate": played["fill_rate"], "on hand": played["on_hand"]}
+        names, rows[label] = ", ".join(changes), {"fill rate": played["fill_rate"], "on hand": played["on_hand"]}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(names)

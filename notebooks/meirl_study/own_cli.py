@@ -11,12 +11,11 @@ import typer
 
 from meirl import files, heuristics, rollout
 from meirl.envs import Env, ObservationSet, Scenario, make
-from meirl.evaluation import TEST_EPISODES, held_out
+from meirl.evaluation import TEST_EPISODES, estimate, held_out
 from meirl.learn import load_policy
 
-from . import recommend
 from . import score as scores
-from .chapter import unit, verdict
+from .chapter import number, unit, verdict
 
 EnvName = Annotated[str, typer.Option("--env", help="name of an environment, or a YAML file of your own chain")]
 
@@ -34,7 +33,7 @@ def compare(
 
     A run is one agent: to judge an algorithm, train several and compare them with python -m meirl study.
 
-    Example: python -m meirl compare --env chain.yaml best report/today.yaml
+    Example: python -m meirl compare --env report/chain.yaml best report/today.yaml
     """
     found = compared(env, first, second, episodes)
     if as_json:
@@ -43,8 +42,8 @@ def compare(
     for name in ("first", "second"):
         each = found[name]
         typer.echo(f"{each['policy']:<40} mean cost {each['cost']:>14,.2f}   fill rate {each['fill_rate']:.1%}")
-    low, high = found["percent_low"], found["percent_high"]
-    typer.echo(f"{second} {found['verdict']} {first}: {found['percent']:+.2f} % (95 %: {low:+.2f} to {high:+.2f} %)")
+    percent, low, high = (number(found[key], "+.2f") for key in ("percent", "percent_low", "percent_high"))
+    typer.echo(f"{second} {found['verdict']} {first}: {percent} % (95 %: {low} to {high} %)")
 
 
 def score(
@@ -65,7 +64,10 @@ def score(
     Example: python -m meirl score mypolicy.py:order --env divergent-stationary
     """
     chain = make(env, observation=observation)
-    table = scores.rows(scores.load(policy), chain, name or policy, steps, seed, episodes)
+    if out is not None:
+        scores.check(out)  # before all the playing
+    with scores.running(policy):
+        table = scores.rows(scores.load(policy), chain, name or policy, steps, seed, episodes)
     if out is not None:
         scores.append(out, table)
     text = table.drop(columns=["environment", "policy"]).T.to_string(header=False, float_format="{:,.2f}".format)
@@ -77,25 +79,28 @@ def compared(env: str, first: str, second: str, episodes: int | None = None) -> 
 
     Returns:
         ``first`` and ``second``, each with ``policy``, ``cost`` and ``fill_rate``; ``difference`` of the second's cost
-        to the first's in units of ``cost_unit``, and ``percent``, with ``_low`` and ``_high``; ``verdict``.
+        to the first's in units of ``cost_unit``, and ``percent``, the same in percent of the first's mean, with
+        ``_low`` and ``_high`` (95 %, Student's t over episodes); ``verdict``.
     """
     chain = make(env)
     scenario = held_out(chain, "test", episodes)
     tables = [_played(chain, name, scenario) for name in (first, second)]
     ours, theirs = (table["cost"].to_numpy() for table in tables)
-    saved = recommend.saving(theirs, ours)
     sides = {
         side: {"policy": name, "cost": float(table["cost"].mean()), "fill_rate": float(table["fill_rate"].mean())}
         for side, name, table in zip(("first", "second"), (first, second), tables, strict=True)
     }
-    ends = {"difference": -saved["value"], "difference_low": -saved["high"], "difference_high": -saved["low"]}
-    share = {"percent": -saved["percent"], "percent_low": -saved["percent_high"], "percent_high": -saved["percent_low"]}
+    ends = estimate(theirs - ours, "difference")
+    # One interval for verdict, difference and percent: two could contradict each other.
+    share = {name.replace("difference", "percent"): 100 * end / float(ours.mean()) for name, end in ends.items()}
     said = verdict(ends["difference_low"], ends["difference_high"])
     return {"env": env, **sides, **ends, **share, "verdict": said, "episodes": len(ours), "cost_unit": unit(chain)}
 
 
 def _played(chain: Env, name: str, scenario: Scenario) -> pd.DataFrame:
     """The table of a policy by name; an agent plays in an environment that shows what it was trained to see."""
+    if name in (*heuristics.RULES, "best", "textbook", "published"):  # whatever folder is called so
+        return rollout(chain, heuristics.load(chain, name), scenario)
     if (Path(name) / "policy.pt").exists():
         policy, own = load_policy(Path(name), chain.name)
         return rollout(own, policy, scenario)

@@ -28,6 +28,7 @@ from meirl.rollout import Policy, simulate
 
 from . import own, study
 from .bounds import hindsight_bound
+from .chapter import verdict
 from .frontier import shortage
 from .statistics import bootstrap, crossed, versus
 
@@ -66,7 +67,7 @@ def prepare(chain: str | Path, demand: str | Path | None, folder: Path) -> Path:
     named = Path(chain).suffix in (".yaml", ".yml")
     values = load_yaml(Path(chain)) if named else given.parameters.model_dump(mode="json", exclude_none=True)
     record, table = given.record.record, given.record.table
-    asked = values.get("demand", {}).get("record", {}) if isinstance(values.get("demand"), dict) else {}
+    asked = (values["demand"].get("record") or {}) if isinstance(values.get("demand"), dict) else {}
     record = record.model_copy(update={"file": "demand.csv"})
     if "yearly" not in asked:
         shortest = min(table.cut(record), len(table.dates) - table.cut(record))
@@ -96,10 +97,17 @@ def today(env: Env, given: str | Path | None) -> tuple[Levels, str]:
 
 
 def search(env: Env, profile: str, seed: int, jobs: int = 1) -> dict[str, Levels]:
-    """Tune every rule that fits, on the earlier part of the record; levels by rule, cheapest by validation first."""
+    """Tune every rule that fits, on the earlier part of the record; levels by rule, cheapest by validation first.
+
+    They are the only ones beside the chain afterwards.
+    """
     found = own.tune_all(env, jobs, seed=seed, **EFFORT[profile])
+    folder = Path(env.name).with_suffix("")
     for name, each in found.items():
-        tuning.write(each.tuned, Path(env.name).with_suffix("") / f"{name}.yaml")
+        tuning.write(each.tuned, folder / f"{name}.yaml")
+    for path in folder.glob("*.yaml"):
+        if path.stem not in found:  # of an earlier run, of a chain that other rules fitted
+            path.unlink()
     return {name: each.tuned for name, each in found.items()}
 
 
@@ -124,18 +132,24 @@ def play(env: Env, policy: Policy, scenario: Scenario) -> Played:
     flows = {name: np.concatenate([flow, flow.sum(1, keepdims=True)], 1) for name, flow in flows.items()}
     periods = scenario.horizon - env.parameters.warm_up
     on_hand = totals.on_hand.double().cpu().numpy().mean(0) / periods
-    fill = flows["filled"] / flows["demand"].clip(1)
+    in_all = {name: flow.sum(0) for name, flow in flows.items()}
+    fill = _share(flows["filled"], flows["demand"], 1.0)
     service = pd.DataFrame({
-        "fill rate": flows["filled"].sum(0) / flows["demand"].sum(0).clip(1),
+        "fill rate": _share(in_all["filled"], in_all["demand"], 1.0),
         "worst 5 %": [-cvar(-each, TAIL) for each in fill.T],
         "on hand": [*on_hand[1:], on_hand[1:].sum()],
         "waiting": flows["backlog"].mean(0) / periods,
-        "lost": flows["lost"].sum(0) / flows["demand"].sum(0).clip(1),
+        "lost": _share(in_all["lost"], in_all["demand"], 0.0),
     }, [*env.node_names[1:], "all"])  # fmt: skip
     service.loc[env.node_names[0], "on hand"] = on_hand[0]
     parts = {name: float(part.double().mean()) / env.cost_unit for name, part in totals.costs._asdict().items()}
     assert set(parts) == set(Costs._fields)
     return Played(totals.cost.double().cpu().numpy() / env.cost_unit, pd.Series(parts), service)
+
+
+def _share(part: np.ndarray, demand: np.ndarray, unasked: float) -> np.ndarray:
+    """A part of demand as its share; ``unasked`` where nobody asked for anything."""
+    return np.divide(part, demand, out=np.full_like(part, unasked), where=demand > 0)
 
 
 def saving(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
@@ -151,6 +165,15 @@ def saving(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     low, high = bootstrap(lambda a, b: 100 * (1 - a.mean() / b.mean()), ours[None], theirs[None])
     percent = 100 * (1 - float(ours.mean() / theirs.mean()))
     return {**estimate(theirs - ours), "percent": percent, "percent_low": low, "percent_high": high}
+
+
+def saved(saving: Mapping[str, float]) -> str:
+    """What the interval of a `saving` says, in words that go before the number."""
+    return {
+        "beats": "saves",
+        "loses to": "costs more than today's: the saving is",
+        "cannot be told apart from": "cannot be told apart from today's in cost: the saving is",
+    }[verdict(-saving["percent_high"], -saving["percent_low"])]
 
 
 def left(env: Env, cost: np.ndarray, episodes: int, jobs: int = 1) -> dict[str, float]:

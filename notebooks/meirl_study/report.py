@@ -14,7 +14,7 @@ from meirl.evaluation import held_out
 from meirl.heuristics import RULES, Levels, tuning
 
 from . import own, recommend
-from .chapter import shown, unit, verdict
+from .chapter import shown, unit
 
 LADDER = {"tuned on": ",.0f", "judged on": ",.0f", "levels": "d", "above the best, %": "+.1f"}
 SERVICE = {
@@ -25,7 +25,7 @@ SERVICE = {
     "waiting": ",.1f",
     "on hand": ",.0f",
 }
-MENU = {"fill rate": "{:.1%}", "stock and orders": "{:,.0f}", "cost": "{:,.0f}", "on hand": "{:,.0f}"}
+MENU = {"fill rate": ".1%", "stock and orders": "money", "cost": "money", "on hand": ",.0f"}
 FACTS = {"mean, earlier part": ",.1f", "mean, later part": ",.1f", "variation": ".2f", "periods without demand": ".1%"}
 """Formats of the report's tables."""
 STEPS = {"quick": 60_000, "full": 2_304_000}
@@ -100,7 +100,8 @@ class Findings:
         columns = {}
         for factor, row in self.curve.iterrows():
             levels = Levels(rule=self.best.rule, levels=row.drop(list(MENU)).to_dict())
-            facts = pd.Series({name: form.format(row[name]) for name, form in MENU.items()})
+            forms = {name: _money(row[name]) if form == "money" else form for name, form in MENU.items()}
+            facts = pd.Series({name: format(row[name], form) for name, form in forms.items()})
             columns[f"shortage × {factor:g}"] = pd.concat([facts, level_table(self.env, levels)["value"]])
         return pd.DataFrame(columns)
 
@@ -130,14 +131,9 @@ def summary(found: Findings, made: bool) -> str:
             "> **A short try** (profile quick): searches were cut short. Decide on a run with the profile full.\n"
         )
     saves = shown(s["percent"], s["percent_low"], s["percent_high"], ".1f", " %")
-    told = {
-        "beats": f"It saves {saves} of today's cost",
-        "loses to": f"It costs more than today's: the saving is {saves}",
-        "cannot be told apart from": f"It cannot be told apart from today's in cost: the saving is {saves}",
-    }
     lines += [
         f"- **Use the rule `{found.best.rule}`** with the levels below.",
-        f"- {told[verdict(-s['high'], -s['low'])]}, and meets {fill(found.ours):.1%} of demand at once, "
+        f"- It {recommend.saved(s)} {saves} of today's cost, and meets {fill(found.ours):.1%} of demand at once, "
         f"today's {fill(found.theirs):.1%}.",
         f"- {recommend.advice(found.gap, found.trained)[1]}",
     ]
@@ -186,14 +182,19 @@ def alternatives(found: Findings) -> str:
 def savings(found: Findings) -> str:
     """The saving in money with its interval, where today's levels are from, and what the interval covers."""
     s = found.saving
-    money = ",.0f" if abs(s["value"]) >= 20 else ",.2f"
+    money = _money(s["value"])
     return (
         f"{found.how} On the later part the recommended rule costs {found.ours.cost.mean():{money}} {found.per} and "
-        f"today's {found.theirs.cost.mean():{money}} ({found.unit}), so it saves "
+        f"today's {found.theirs.cost.mean():{money}} ({found.unit}), so it {recommend.saved(s)} "
         f"{shown(s['value'], s['low'], s['high'], money)} {found.per}. Both met the same {len(found.ours.cost):,} "
         "episodes. The interval (95 %) covers which blocks of the record an episode happens to be made of; it does not "
         "cover that the future may differ from the record."
     )
+
+
+def _money(value: float) -> str:
+    """Format of a sum of money: two decimals where whole units would say little."""
+    return ",.0f" if abs(value) >= 20 else ",.2f"
 
 
 def service(found: Findings) -> str:
@@ -213,11 +214,12 @@ def left(found: Findings) -> str:
     if trained:
         agents = (
             f" PPO, trained {trained['seeds']} times for {trained['steps']:,} environment steps each, costs "
-            f"{trained['cost']:,.0f} {found.per} and meets {trained['fill rate']:.1%} of demand at once."
+            f"{trained['cost']:{_money(trained['cost'])}} {found.per} and meets {trained['fill rate']:.1%} of demand "
+            "at once."
         )
     return (
-        f"A planner who knew all demand and all lead times in advance would still pay {gap['bound']:,.0f} {found.per} "
-        f"(a lower bound, on {gap['episodes']} episodes). So at most "
+        f"A planner who knew all demand and all lead times in advance would still pay "
+        f"{gap['bound']:{_money(gap['bound'])}} {found.per} (a lower bound, on {gap['episodes']} episodes). So at most "
         f"{shown(gap['percent'], gap['percent_low'], gap['percent_high'], '.1f', ' %')} of the recommended rule's cost "
         "is left, for any method whatsoever. How much of that is the price of not knowing the future, which nobody can "
         f"save, the bound cannot tell.{agents}\n\n**{recommend.advice(gap, trained)[1]}**\n\n"
@@ -241,24 +243,27 @@ def grounds(found: Findings, folder: Path | None) -> str:
         f"{len(table.locations)} locations. The first {cut:,} were tuned on, the other {len(table.dates) - cut:,} "
         f"judged on. An episode has {found.env.horizon} periods, strung together of blocks of {record.block} that "
         f"keep {keeps}; all locations together. Lead times are drawn as the chain's file says.{variation} Each rule "
-        f"was searched for {effort['generations']} generations on {effort['episodes']} episodes; {steps / 1e6:,.0f} "
-        f"million periods were simulated in all.{kept}"
+        f"was searched for up to {effort['generations']} generations, more where the range of a level was widened, on "
+        f"{effort['episodes']} episodes; {steps / 1e6:,.0f} million periods were simulated, those for the curve of "
+        f"service aside.{kept}"
     )
 
 
 def level_table(env: Env, levels: Levels) -> pd.DataFrame:
     """Levels for people: value, as text, and unit; a common level of the retailers is given for each of them."""
     rows = {}
+    # Some rules have levels for each location, which may be called `retailer`; others have one for all.
+    each_has = set(env.node_names[1:]) <= {name.partition(", ")[2] for name in levels.levels}
     for name, value in levels.levels.items():
         fact, _, place = name.partition(", ")
-        common = place == "retailer" and fact == "level"
+        common = place == "retailer" and fact == "level" and not each_has
         unit = "" if "memory" in name else "periods" if "weight" in name else "units"
         if env.options is not None and fact == "season":
             unit = "share of the level"
-        for i, location in enumerate(env.node_names[1:] if common else [place]):
+        one = place if each_has else place.replace("retailer", "mean location")
+        for i, where in enumerate(env.node_names[1:] if common else [one]):
             each = float(env.demand_shares[i]) * value if common else value
             shown = f"{each:,.0f}" if abs(each) >= 10 else f"{each:.2f}"
-            where = location.replace("retailer", "mean location")
             rows[f"{fact}, {where}" if where else fact] = {"value": shown, "unit": unit}
     return pd.DataFrame.from_dict(rows, orient="index")
 

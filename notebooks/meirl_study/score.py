@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import runpy
 import secrets
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ import torch
 from meirl import files
 from meirl.envs import Env, Observation, Scenario
 from meirl.envs.scenario import FIRST_RESERVED_SEED
-from meirl.evaluation import TEST_EPISODES, cvar, estimate, held_out
+from meirl.evaluation import TEST_EPISODES, TEST_SEED, cvar, estimate, held_out
 from meirl.heuristics import load as load_rule
 from meirl.rollout import Policy, rollout
 
@@ -40,19 +43,39 @@ FORMATS = {
 """Columns that a page shows, `shown`."""
 
 
+@contextmanager
+def running(target: str) -> Iterator[None]:
+    """Let ``file.py:name`` import what lies beside the file; an error in it names its line."""
+    path = target.rpartition(":")[0]
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        if not lines:
+            raise
+        raise ValueError(f"{path}, line {lines[-1].lineno}, in {lines[-1].name}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+
+
 def load(target: str) -> Any:
     """Load ``file.py:name``: the function or agent of that name, once the file has run.
 
     Raises:
-        ValueError: if there is no such file or name, or it can neither be called nor predict.
+        ValueError: if there is no such file or name, it can neither be called nor predict, or is a class.
     """
     path, _, name = target.rpartition(":")
     if not path or not name or not Path(path).is_file():
         raise ValueError(f"policy must be file.py:name, got {target!r}" + (f": no file {path}" if path else ""))
-    found = runpy.run_path(path)
+    with running(target):
+        found = runpy.run_path(path)
     if name not in found:
         public = sorted(key for key, value in found.items() if callable(value) and not key.startswith("_"))
         raise ValueError(f"{path} has no {name!r}; it has {', '.join(public) or 'nothing that can be called'}")
+    if isinstance(found[name], type):
+        raise ValueError(f"{target} is a class: give the name of an agent, such as agent = {name}()")
     if not callable(found[name]) and not hasattr(found[name], "predict"):
         raise ValueError(f"{target} is neither a function nor an agent with predict(): {type(found[name]).__name__}")
     return found[name]
@@ -96,7 +119,8 @@ def rows(
         env: with the observation that the policy is to see.
         name: of the policy, for the table.
         steps: simulated to make it, as its maker says; None: not said.
-        seed: of the second set; None draws one.
+        seed: of the second set; None draws one. Of a chain with recorded demand it draws from the later part, as the
+            test scenarios do: the earlier part is what policies are tuned on.
         episodes: of each set.
         bounded: episodes, the first of a set, whose bound is computed.
 
@@ -114,7 +138,9 @@ def rows(
     if not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"seed must be from 0 to {FIRST_RESERVED_SEED - 1}, got {seed}")
     policy, rule = as_policy(agent, env), load_rule(env, "best")
-    sets = {"test": held_out(env, "test", episodes), f"seed {seed}": env.sample(episodes, seed)}
+    # Seeds behind those of the held-out sets draw from a record's later part.
+    second = env.sample(episodes, seed if env.record is None else TEST_SEED + 1 + seed)
+    sets = {"test": held_out(env, "test", episodes), f"seed {seed}": second}
     told = {"environment": env.name, "policy": name, "observation": env.observation, "steps": steps}
     table = [
         {**told, "scenarios": which, "episodes": episodes, **_row(policy, rule, env, scenario, bounded)}
@@ -142,16 +168,19 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def append(path: Path, table: pd.DataFrame) -> None:
-    """Add rows of scores to a CSV file, or begin one.
+def check(path: Path) -> None:
+    """Refuse a file that rows of scores cannot be added to: it has other columns, or its folder does not exist."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    if path.exists() and list(pd.read_csv(path, nrows=0).columns) != list(COLUMNS):
+        raise ValueError(f"{path} is no file of scores: expected the columns {', '.join(COLUMNS)}")
 
-    Raises:
-        ValueError: if the file has other columns.
-    """
+
+def append(path: Path, table: pd.DataFrame) -> None:
+    """Add rows of scores to a CSV file, or begin one; a ValueError as of `check`."""
+    check(path)
     if path.exists():
         there = pd.read_csv(path)
-        if list(there.columns) != list(COLUMNS):
-            raise ValueError(f"{path} is no file of scores: expected the columns {', '.join(COLUMNS)}")
         table = pd.concat([there, table], ignore_index=True) if len(there) else table
     files.write(path, table.to_csv(index=False))
 

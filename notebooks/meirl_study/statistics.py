@@ -85,7 +85,7 @@ def bootstrap(
         counts = ", ".join(str(cost.shape[1]) for cost in costs)
         raise ValueError(f"the policies played {counts} episodes: expected the same")
     seeds = [] if over == "episodes" else [len(cost) for cost in costs if len(cost) > 1]
-    sizes = seeds if over == "seeds" else [episodes, *seeds]
+    sizes = seeds if over == "seeds" or episodes == 1 else [episodes, *seeds]
     if not sizes:
         return statistic(*costs), statistic(*costs)
     rng = np.random.default_rng(seed)
@@ -98,7 +98,9 @@ def _resample(costs: Sequence[np.ndarray], over: Over, rng: np.random.Generator)
     episodes = costs[0].shape[1]
     columns = rng.integers(episodes, size=episodes) if over != "seeds" else np.arange(episodes)
     rows = [rng.integers(len(c), size=len(c)) if over != "episodes" else np.arange(len(c)) for c in costs]
-    return [cost[row[:, None], columns] for cost, row in zip(costs, rows, strict=True)]
+    # What is not drawn stays as it is: a copy of it would take as long as the draw.
+    drawn = costs if over == "episodes" else [cost.take(row, 0) for cost, row in zip(costs, rows, strict=True)]
+    return [cost if over == "seeds" else cost.take(columns, 1) for cost in drawn]
 
 
 def _percentiles(values: np.ndarray, size: int, confidence: float) -> tuple[float, float]:
@@ -106,7 +108,8 @@ def _percentiles(values: np.ndarray, size: int, confidence: float) -> tuple[floa
 
     Plain percentiles are too narrow with ten seeds: they miss the factor sqrt(n / (n - 1)) of the standard error, and
     Student's t. So the tails are cut where a normal distribution has the t quantile instead of its own:
-    ``Phi(-sqrt(n / (n - 1)) * t(n - 1))``.
+    ``Phi(-sqrt(n / (n - 1)) * t(n - 1))``. Below five samples that is so far out that the interval is just the range of
+    the resamples, which no widening can leave: it covers less than it says.
 
     Args:
         values: the statistic of every resample, ``(resamples,)``.

@@ -30,6 +30,8 @@ WRONG = [
     ("divergent-stationary", {"holding_cost": 3}, r"holding_cost: .*got 3"),
     ("divergent-stationary", {"backorder_cost": [19, 19]}, "backorder_cost lists 2 values for 3 retailers"),
     ("divergent-stationary", {"initial_stock": {"retailer": [1, 2, 3, 4]}}, r"initial_stock\.retailer lists 4 values"),
+    ("divergent-stationary", {"locations": ["A", "all", "B"]}, "each its own, not warehouse/middle/all, got .*'all'"),
+    ("meis-stationary", {"locations": ["warehouse", "middle"]}, "each its own, not warehouse/middle/all"),
     ("divergent-stationary", {"demand": {"distribution": "zipf"}}, r"demand\.distribution: .*'poisson'.*got 'zipf'"),
     ("divergent-nonstationary", {"demand": {"shock": {"length": [7, 3]}}}, "length must be 1 <= shortest <= longest"),
     ("divergent-nonstationary", {"demand": {"shock": {"factor": [3, 2]}}}, "factor must be lowest <= highest"),

@@ -22,6 +22,7 @@ CAPACITIES = {
     "outbound_capacity": {"mean": 1, "standard_deviation": 1},
     "lead_time": {"mean": 1, "standard_deviation": 1, "tail_probability": 0, "low": 1, "high": 3},
 }  # fmt: skip
+ORDERS_OF_EVENTS = {"ships": "at once", "receives": "after shipping"}
 TINY_MEIS = {
     "horizon": 6, "leaves": 1, "initial_stock": {"middle": 3, "leaf": 2}, "cost_unit": 1, "max_backlog_duration": 2,
     "order_options": {"middle": [4], "leaf": [2, 5]},
@@ -156,8 +157,8 @@ def test_bound_is_the_optimum_of_a_chain_that_can_meet_demand_exactly():
 @pytest.mark.parametrize(
     ("name", "changes"),
     [("meis-stationary", {}), ("divergent-stationary", {"lost_share": 0.5})]
-    + [("divergent-stationary", {key: value}) for key, value in CAPACITIES.items()],
-    ids=["MEIS", "lost sales", *CAPACITIES],
+    + [("divergent-stationary", {key: value}) for key, value in (CAPACITIES | ORDERS_OF_EVENTS).items()],
+    ids=["MEIS", "lost sales", *CAPACITIES, *ORDERS_OF_EVENTS],
 )
 def test_the_lagrangian_bound_names_what_it_needs(name, changes):
     env = meirl.make(name, **changes)
@@ -169,6 +170,15 @@ def test_the_lagrangian_bound_needs_whole_units():
     env = meirl.make("divergent-stationary", order_cap=14.5)
     with pytest.raises(ValueError, match=r"whole numbers of units, got .*14\.5"):
         lagrangian.lagrangian_bound(env, env.sample(1, 0), jobs=1)
+
+
+@pytest.mark.parametrize("field", ["demand", "direct_demand"])
+def test_the_lagrangian_bound_needs_whole_demand(field):
+    env = meirl.make("divergent-stationary", **TINY)
+    scenario = env.sample(1, 0)
+    scenario = scenario._replace(**{field: getattr(scenario, field) + 0.5})
+    with pytest.raises(ValueError, match="demand must be whole numbers of units"):
+        lagrangian.lagrangian_bound(env, scenario, jobs=1)
 
 
 def test_a_chain_without_a_program_is_refused_by_the_name_of_its_parameters():

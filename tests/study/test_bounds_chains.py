@@ -8,7 +8,7 @@ import torch
 from test_bounds import TINY
 
 import meirl
-from meirl_study import bounds
+from meirl_study import bounds, lagrangian
 
 VARIANTS = {
     "an order costs": {"order_cost": {"warehouse": 3, "retailer": 1}},
@@ -66,3 +66,27 @@ def test_a_warehouse_pays_for_whole_orders_however_large_they_may_be():
     chain = {**TINY, **PLAIN, **start, **large, "order_cost": {"warehouse": 50, "retailer": 0}}
     env = meirl.make("divergent-nonstationary", **chain)
     assert (bounds.hindsight_bound(env, env.sample(4, seed=5), jobs=1) >= 50 - 1e-6).all()
+
+
+def test_a_warehouse_that_receives_after_shipping_may_ship_a_full_shelf_and_receive_another():
+    """2 units are there and 2 come in period 1; the retailer, where stock is dear, needs 2 in periods 2 and 3 each."""
+    start = {"initial_stock": {"warehouse": 2, "retailer": 0}, "max_inventory": {"warehouse": 2, "retailer": 9},
+             "holding_cost": {"warehouse": 1, "retailer": 7}, "backorder_cost": 50, "lost_share": 0}  # fmt: skip
+    events = {"ships": "at once", "receives": "after shipping"}
+    env = meirl.make("divergent-nonstationary", dtype=torch.float64, **{**TINY, **PLAIN, **start, **events})
+    scenario = env.sample(1, seed=0)
+    scenario = scenario._replace(
+        demand=torch.tensor([0.0, 0, 2, 2, 0]).reshape(1, 5, 1), direct_demand=torch.zeros(1, 5),
+        supplier_capacity=torch.tensor([[2.0, 0, 0, 0, 0]]),
+    )  # fmt: skip
+    best = cheapest(env, scenario)
+    assert best == 2 + 2  # what the warehouse holds in periods 0 and 1
+    assert bounds.hindsight_bound(env, scenario, jobs=1)[0] <= best + 1e-6
+
+
+@pytest.mark.parametrize("bound", [bounds.hindsight_bound, lagrangian.lagrangian_bound])
+@pytest.mark.parametrize("node", ["warehouse", "retailer"])
+def test_more_than_the_shelf_at_the_start_is_refused(bound, node):
+    env = meirl.make("divergent-stationary", **{**TINY, "initial_stock": {node: 4}})
+    with pytest.raises(ValueError, match=r"divergent-stationary: initial_stock must fit in max_inventory, got .*4"):
+        bound(env, env.sample(1, 0), jobs=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from meirl.evaluation import cvar
 from meirl_study import cells
 
 COSTS = {"never-order": 9.0, "best": 2.0}
@@ -76,6 +77,9 @@ def test_the_tail_is_that_of_each_run_not_of_all_runs_together():
     one, other = np.zeros(40), np.zeros(40)
     one[:2], one[2:4], other[:2] = 10, 8, 4  # the worst 5 % of 40 are two
     assert cells.tail(np.stack([one, other])) == 7
+    costs = np.random.default_rng(0).gamma(2, 1e4, (10, 1_000))
+    for matrix in (costs, np.asfortranarray(costs)):  # to the last bit, however it lies in memory
+        assert cells.tail(matrix) == np.mean([cvar(run) for run in costs])
 
 
 def test_service_gives_means_and_half_intervals_as_text():

@@ -288,6 +288,7 @@ def test_a_shock_is_shaded_and_only_a_capacity_that_there_is_is_drawn():
 
 
 def test_a_chain_names_its_nodes_and_costs():
+    assert "lead time\n2" in texts(figures.chain(meirl.make("two-echelon")))
     shown = " ".join(texts(figures.chain(meirl.make("meis-stationary"))))
     for text in ("factory", "middle", "leaf 2", "holding 0.03", "shortage 2", "lead time\n1–10"):
         assert text in shown

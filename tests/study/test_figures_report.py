@@ -17,6 +17,14 @@ def test_a_record_is_drawn_with_its_later_part(periods, label):
     assert ax.get_ylim()[0] == 0
 
 
+@pytest.mark.parametrize("freq", ["MS", "ME"])
+def test_a_record_of_months_has_a_line_by_month(freq):
+    dates, units = pd.date_range("2020-01-01", periods=40, freq=freq), np.ones((40, 2))
+    (ax,) = report.record(dates, units, ("A", "B"), 20).axes
+    assert "by month" in ax.get_ylabel()
+    assert ax.lines[0].get_ydata().tolist() == [1] * 38
+
+
 def test_parts_are_stacked_and_those_that_nobody_pays_are_left_out():
     parts = pd.DataFrame({"holding": [3.0, 2.0], "lost_sales": [1.0, 0.0], "ordering": [0.0, 0.0]}, ["a", "b"])
     costs = {name: parts.loc[name] for name in parts.index}

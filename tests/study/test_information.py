@@ -25,6 +25,11 @@ def test_what_a_day_brings_of_shocks_is_nothing_on_average(env):
     assert not found[:, -env.parameters.demand.shock.length[1] :].any(), "a shock that is cut off is none"
 
 
+def test_an_episode_shorter_than_a_shock_has_none_that_is_sure_to_end():
+    p = meirl.make("meis-nonstationary").parameters
+    assert not information.innovations(p, np.ones(p.demand.shock.length[1] - 1)).any()
+
+
 def test_a_shock_counts_once_with_all_its_days(env):
     shock = np.ones(90)
     shock[[5, 6, 7]], shock[[8, 9, 10, 11]] = 2.0, 2.5  # the second begins as soon as the first is over

@@ -137,6 +137,14 @@ def test_the_distribution_is_that_of_the_scenarios():
     assert demand.var() == pytest.approx(chance @ units**2 - (chance @ units) ** 2, rel=0.01)
 
 
+def test_a_rate_is_never_below_the_floor():
+    noise = {"spread": 2, "whole": True, "standard_deviation": 0}
+    demand = {"distribution": "poisson", "mean": 1, "floor": 0.5, "noise": noise}
+    chance = known.demand_distribution(meirl.make("kunnumkal-topaloglu", demand=demand).parameters.demand)
+    assert chance.sum() == pytest.approx(1)
+    assert chance @ np.arange(len(chance)) == pytest.approx((0.5 + 0.5 + 1 + 2 + 3) / 5)
+
+
 # --- (s, S) ----------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import re
 import runpy
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -45,6 +46,24 @@ def test_two_policies_are_compared_on_the_same_episodes(tmp_path):
     assert found["verdict"] == "loses to"
     assert own_cli.compared(name, file, "base-stock", 40)["verdict"] == "beats"
     assert own_cli.compared(name, file, file, 40)["verdict"] == "cannot be told apart from"
+
+
+def test_a_verdict_does_not_contradict_its_interval(monkeypatch, capsys):
+    tables = {"best": [100.0, 200.0], "textbook": [4.0, 9.0]}
+    monkeypatch.setattr(
+        own_cli, "_played", lambda _, name, __: pd.DataFrame({"cost": tables[name], "fill_rate": [1.0, 1.0]})
+    )
+    found = own_cli.compared("divergent-stationary", "best", "textbook", 2)
+    assert found["verdict"] == "cannot be told apart from"
+    assert found["percent_low"] < 0 < found["percent_high"]
+    own_cli.compare("divergent-stationary", "best", "best", episodes=2)
+    assert "cannot be told apart from best: +0.00 % (95 %: +0.00 to +0.00 %)" in capsys.readouterr().out
+
+
+def test_a_rules_name_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "s-S").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert own_cli.compared("meis-stationary", "s-S", "s-S", 2)["difference"] == 0
 
 
 @pytest.mark.parametrize("observation", ["full", "published"])
@@ -182,8 +201,9 @@ def test_recommend_leaves_a_page_and_its_numbers(chain, tmp_path, capsys, monkey
     assert asked["chain"] == str((tmp_path / "out" / "chain.yaml").resolve())
     assert asked["profile"] == "quick"
     assert asked["train"]
+    assert (asked["seeds"], asked["steps"]) == (5, 0)
     said = capsys.readouterr().out
-    assert "s-S: saves 5.0 % (4.0 to 6.0)" in said
+    assert "s-S: saves 5.0 % (4.0 to 6.0) of today's cost" in said
     assert "Do not bother." in said
 
 
@@ -194,11 +214,33 @@ def test_recommend_leaves_a_page_and_its_numbers(chain, tmp_path, capsys, monkey
         ({"demand": "nowhere.csv"}, "--demand: no such file: nowhere.csv"),
         ({"today": "nowhere.yaml"}, "--today: no such file: nowhere.yaml"),
         ({"env": "divergent-stationary", "demand": None}, "no recorded demand: give a CSV"),
+        ({"train": True, "seed": 20240503}, "seed must be from 0 to 1999999, got 20240507"),
+        ({"seeds": 5}, "--seeds and --steps are of agents: give --train too"),
+        ({"steps": 1000}, "--seeds and --steps are of agents: give --train too"),
     ],
 )
 def test_recommend_refuses_what_it_cannot_use_before_it_starts(chain, tmp_path, arguments, message):
     given = {"env": str(chain), "demand": str(chain.parent / "demand.csv"), "today": None} | arguments
-    files = {key: given[key] and tmp_path.__class__(given[key]) for key in ("demand", "today")}
+    files = {key: file and tmp_path.__class__(file) for key in ("demand", "today") for file in [given.pop(key)]}
     with pytest.raises(ValueError, match=message):
-        recommend_cli.recommend_(given["env"], tmp_path / "out", **files)
+        recommend_cli.recommend_(given.pop("env"), tmp_path / "out", **files, **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("which", ["chain", "demand"])
+def test_recommend_does_not_write_over_its_users_files(chain, tmp_path, monkeypatch, which):
+    def stop(*_):
+        raise RuntimeError("prepared")
+
+    out, demand = (
+        (chain.parent, None) if which == "chain" else (tmp_path / "record", tmp_path / "record" / "demand.csv")
+    )
+    if demand:
+        demand.parent.mkdir()
+        demand.write_bytes((chain.parent / "demand.csv").read_bytes())
+    monkeypatch.setattr(recommend_cli.recommend, "prepare", stop)
+    with pytest.raises(ValueError, match=r"--out: .* is in that folder and might be written over"):
+        recommend_cli.recommend_(str(chain), out, demand)
+    (out / "report.json").write_text("{}", encoding="utf-8")  # then it is a report's folder
+    with pytest.raises(RuntimeError, match="prepared"):
+        recommend_cli.recommend_(str(chain), out, demand)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import meirl
@@ -99,6 +100,21 @@ def test_textbook_levels_of_meis():
     assert between == pytest.approx(5000, abs=0.2)
 
 
+def test_textbook_levels_of_small_units_are_not_rounded_away(chain):
+    record = chain.parent / "demand.csv"
+    units = pd.read_csv(record, index_col="date") / 1e7
+    units.to_csv(record)
+    small = list(own.textbook(meirl.make(chain)).levels.values())
+    assert 0 < min(small) < 0.05
+
+
+def test_changes_that_are_no_numbers_have_names(monkeypatch):
+    monkeypatch.setattr(own.tuning, "tune", lambda env, *_, **__: own.textbook(env))
+    monkeypatch.setattr(own, "tuned", lambda env, _: meirl.heuristics.load(env, "never-order"))
+    table = own.for_service("meis-stationary", "s-S", [{"horizon": 5, "demand": {"mean": [3, 4]}}], 2)
+    assert list(table.index) == ["5, {'mean': [3, 4]}"]
+
+
 def test_who_pays_more_for_shortage_serves_more():
     options = {"episodes": 4, "generations": 6, "candidates": 4, "widen": False}
     costs = [{"shortage_cost": 0.05, "horizon": 60}, {"shortage_cost": 20, "horizon": 60}]
@@ -125,6 +141,24 @@ def test_a_chain_and_its_record_are_copied_as_they_will_be_used(chain, tmp_path)
     assert (path.parent / "demand.csv").read_bytes() == (chain.parent / "demand.csv").read_bytes()
     assert not env.parameters.demand.record.yearly
     assert recommend.prepare(path, None, path.parent) == path, "what was prepared can be prepared again"
+
+
+def test_a_record_may_be_left_blank_where_one_is_given(chain, tmp_path):
+    values = yaml.safe_load(chain.read_text(encoding="utf-8"))
+    values["demand"] = {"distribution": "poisson", "mean": 5, "record": None}
+    chain.write_text(yaml.safe_dump(values), encoding="utf-8")
+    path = recommend.prepare(chain, chain.parent / "demand.csv", tmp_path / "out")
+    assert meirl.make(path).record is not None
+
+
+def test_levels_of_an_earlier_run_are_gone(chain, monkeypatch):
+    env, kept = meirl.make(chain), chain.with_suffix("")
+    kept.mkdir()
+    (kept / "s-S.yaml").write_text("rule: s-S", encoding="utf-8")
+    search = own.Search(own.textbook(env), pd.DataFrame())
+    monkeypatch.setattr(own, "tune_all", lambda *_, **__: {"echelon-s-S": search})
+    recommend.search(env, "quick", 0)
+    assert [path.name for path in kept.iterdir()] == ["echelon-s-S.yaml"]
 
 
 def test_blocks_keep_the_time_of_the_year_if_either_part_has_a_whole_one(tmp_path):
@@ -167,6 +201,19 @@ def test_service_is_counted_by_location(chain):
     assert played.service["worst 5 %"].iloc[:3].to_numpy() == pytest.approx(worst, rel=1e-5)
     assert played.service.loc["all", "on hand"] == pytest.approx(path["on_hand"][:, 5:, 1:].sum(2).mean(), rel=1e-5)
     assert played.service.loc["warehouse", "on hand"] == pytest.approx(path["on_hand"][:, 5:, 0].mean(), rel=1e-5)
+
+
+def test_who_asks_for_nothing_is_served_and_small_units_count(chain):
+    env = meirl.make(chain, dtype=torch.float64)
+    test = meirl.held_out(env, "test", 4)
+    demand = test.demand / 10_000
+    demand[:, :, 2] = 0
+    demand[0] = 0
+    served = recommend.play(env, own.tuned(env, own.textbook(env)), test._replace(demand=demand)).service
+    assert served.loc[["Leeds", "York", "Hull", "all"], ["fill rate", "worst 5 %"]].to_numpy() == pytest.approx(1)
+    unserved = recommend.play(env, RULES["never-order"].policy(env, []), test._replace(demand=test.demand / 1e5))
+    assert unserved.service["lost"].max() == 0
+    assert unserved.service.loc["Hull", "fill rate"] == pytest.approx(1)
 
 
 def test_a_saving_is_paired():
@@ -268,6 +315,30 @@ def test_texts_say_what_was_found(found):
     assert "1, 3 times" in report.service(found)
 
 
+@pytest.mark.parametrize(
+    ("percent", "low", "high", "words"),
+    [
+        (5.0, 4.0, 6.0, "It saves 5.0 % (4.0 to 6.0) of today's cost"),
+        (-5.0, -6.0, -4.0, "It costs more than today's: the saving is -5.0 % (-6.0 to -4.0) of today's cost"),
+        (1.0, -1.0, 3.0, "It cannot be told apart from today's in cost: the saving is 1.0 % (-1.0 to 3.0)"),
+    ],
+)
+def test_a_saving_is_put_into_words(found, percent, low, high, words):
+    found.saving = found.saving | {"percent": percent, "percent_low": low, "percent_high": high}
+    assert words in report.summary(found, made=False)
+    assert f"so it {recommend.saved(found.saving)}" in report.savings(found)
+
+
+def test_small_costs_have_decimals_and_efforts_are_what_they_were(found):
+    found.gap = found.gap | {"bound": 0.1234}
+    assert "still pay 0.12 in 55 periods" in report.left(found)
+    found.curve = found.curve.assign(cost=1.234)
+    assert set(found.menu().loc["cost"]) == {"1.23"}
+    said = report.grounds(found, None)
+    assert "searched for up to 10 generations, more where the range of a level was widened" in said
+    assert "those for the curve of service aside" in said
+
+
 def test_a_simpler_rule_that_costs_hardly_more_is_named(found, monkeypatch):
     table = pd.DataFrame({"above the best, %": [0.0, 0.4, 9], "levels": [8, 3, 2]}, ["long", "short", "dear"])
     monkeypatch.setattr(type(found), "ladder", lambda self: table)
@@ -290,6 +361,21 @@ def test_levels_are_given_for_every_location(chain):
     assert table.loc["level, mean location, sine 1"].tolist() == ["3.00", "units"]
     assert table.loc["memory of recent demand"].tolist() == ["0.50", ""]
     assert table.loc["level, warehouse"].tolist() == ["700", "units"]
+
+
+def test_a_location_may_be_called_retailer(chain):
+    values = yaml.safe_load(chain.read_text(encoding="utf-8"))
+    record = chain.parent / "demand.csv"
+    record.write_text(record.read_text(encoding="utf-8").replace("Leeds", "retailer"), encoding="utf-8")
+    chain.write_text(yaml.safe_dump(values | {"locations": ["retailer", "York", "Hull"]}), encoding="utf-8")
+    env = meirl.make(chain)
+    each = dict(zip(RULES["base-stock"].ranges(env), [700.0, 60.0, 50.0, 40.0], strict=True))
+    table = report.level_table(env, Levels(rule="base-stock", levels=each))
+    assert table["value"].to_dict() == {name: f"{level:,.0f}" for name, level in each.items()}
+    common = report.level_table(
+        env, Levels(rule="fair-shares", levels={"level, warehouse": 700, "level, retailer": 60})
+    )
+    assert list(common.index) == ["level, warehouse", "level, retailer", "level, York", "level, Hull"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Anybody's policy is scored like ours."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import torch
 
 import meirl
 from meirl import held_out, heuristics, rollout
-from meirl_study import own_cli, score
+from meirl.envs.scenario import VALIDATION_SEED
+from meirl_study import own, own_cli, score
 
 
 @pytest.fixture
@@ -73,6 +76,17 @@ def test_a_reader_sees_a_row_a_policy_and_the_last_score_of_each():
     assert set(table) == set(score.FORMATS)
 
 
+def test_the_second_set_of_a_record_is_of_its_later_part(tmp_path, monkeypatch):
+    env, parts = meirl.make(own.example(tmp_path, horizon=30)), []
+    draw = env.record.draw
+    monkeypatch.setattr(env.record, "draw", lambda later, *rest: parts.append((later, rest[0])) or draw(later, *rest))
+    monkeypatch.setattr(score, "load_rule", lambda env, _: heuristics.load(env, "never-order"))
+    monkeypatch.setattr(score, "_row", lambda *_: {})
+    score.rows(constant(env), env, "mine", seed=0, episodes=2)
+    assert [later for later, _ in parts] == [True, True]
+    assert len({VALIDATION_SEED, *(seed for _, seed in parts)}) == 3
+
+
 def test_a_set_that_nobody_knew_is_drawn_afresh():
     env = meirl.make("meis-stationary", horizon=5)
     seeds = {score.rows(constant(env), env, "mine", episodes=2, bounded=1)["scenarios"][1] for _ in range(3)}
@@ -91,10 +105,13 @@ def test_what_is_no_action_is_named(wrong):
 
 def test_a_policy_is_loaded_from_a_file(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text("import numpy as np\ndef order(seen):\n    return np.ones(len(seen))\nnumber = 3\n", "utf-8")
+    path.write_text(
+        "import numpy as np\ndef order(seen):\n    return np.ones(len(seen))\nnumber = 3\nclass Agent: ...\n", "utf-8"
+    )
     assert score.load(f"{path}:order")(np.zeros((2, 1))).tolist() == [1, 1]
     for target, message in {
-        f"{path}:other": "has no 'other'; it has order", f"{path}:number": "neither a function nor an agent",
+        f"{path}:other": "has no 'other'; it has Agent, order", f"{path}:number": "neither a function nor an agent",
+        f"{path}:Agent": r"mine.py:Agent is a class: give the name of an agent, such as agent = Agent\(\)",
         "order": "must be file.py:name", f"{tmp_path}/none.py:order": "no file",
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=message):
@@ -122,3 +139,29 @@ def test_the_verb_prints_and_keeps_a_row_a_set(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"scores.csv is no file of scores"):
         score.append(kept, table)
     assert kept.read_text("utf-8") == "a,b\n1,2\n"
+
+
+def test_a_file_of_scores_is_refused_before_all_the_playing(tmp_path, monkeypatch):
+    monkeypatch.setattr(score, "load", pytest.fail)
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n", "utf-8")
+    for out, message in {other: "is no file of scores", tmp_path / "none" / "scores.csv": "there is no folder"}.items():
+        with pytest.raises(ValueError, match=message):
+            own_cli.score("mine.py:order", "meis-stationary", out=out)
+
+
+HELPER = "def nothing(seen):\n    import later_beside\n    return later_beside.zeros(seen)\n"
+
+
+def test_a_policy_imports_what_lies_beside_it_and_its_errors_name_its_line(tmp_path, monkeypatch):
+    row = {"environment": "", "policy": ""}
+    monkeypatch.setattr(score, "rows", lambda agent, *_: pd.DataFrame({**row, "zeros": [len(agent(np.zeros((2, 1))))]}))
+    (tmp_path / "helper_beside.py").write_text(HELPER, "utf-8")
+    (tmp_path / "later_beside.py").write_text("def zeros(seen):\n    return [0] * len(seen)\n", "utf-8")
+    mine, before = tmp_path / "mine.py", list(sys.path)
+    text = "import helper_beside\nfirst = helper_beside.nothing\ndef second(seen):\n    return [int('many')]\n"
+    mine.write_text(text, "utf-8")
+    own_cli.score(f"{mine}:first", "meis-stationary")
+    with pytest.raises(ValueError, match=r"mine\.py, line 4, in second: invalid literal"):
+        own_cli.score(f"{mine}:second", "meis-stationary")
+    assert sys.path == before

@@ -78,6 +78,12 @@ def test_bootstrap_of_a_policy_that_is_not_trained():
     assert (low, high) != bootstrap(np.mean, costs, seed=1)
 
 
+def test_a_bootstrap_of_a_single_episode_draws_seeds_only_and_of_a_single_number_nothing():
+    assert bootstrap(np.mean, np.ones((1, 1))) == (1, 1)
+    costs = np.random.default_rng(5).normal(size=(6, 1))
+    assert bootstrap(np.mean, costs) == pytest.approx(bootstrap(np.mean, costs, over="seeds"), abs=0.1)
+
+
 def test_bootstrap_refuses_what_it_cannot_pair():
     with pytest.raises(ValueError, match="played 5, 6 episodes: expected the same"):
         bootstrap(np.mean, np.zeros((2, 5)), np.zeros((2, 6)))

@@ -24,7 +24,8 @@ def chain(env: Env) -> Figure:
     figure, ax = plt.subplots(figsize=(style.WIDTH, 0.85 + 0.78 * env.retailers))
     middle = (env.retailers - 1) / 2
     _box(ax, 0, middle, env.source, "no limit" if supply is None else f"≈ {supply.mean:g} a period", style.BLACK)
-    shortest, longest = p.lead_time.low, p.lead_time.high if p.lead_time.standard_deviation else 1
+    shortest = p.lead_time.low
+    longest = p.lead_time.high if p.lead_time.standard_deviation else shortest
     lead = f"{shortest}" if shortest == longest else f"{shortest}–{longest}"
     _arrow(ax, (0.42, middle), (1.18, middle), f"lead time\n{lead}")
     outbound = "" if p.outbound_capacity is None else f"\nships ≈ {p.outbound_capacity.mean:,.0f}"

@@ -25,8 +25,9 @@ def record(dates: pd.DatetimeIndex, units: np.ndarray, names: tuple[str, ...], c
         cut: first period of the later part.
     """
     table = pd.DataFrame(units, dates, list(names))
-    step = "W" if (dates[-1] - dates[0]).days < 1_500 else "MS"
-    smooth = table.resample(step).mean().iloc[1:-1] if len(table) > 30 else table
+    monthly = (dates[1] - dates[0]).days > 7
+    step = "MS" if monthly or (dates[-1] - dates[0]).days >= 1_500 else "W"
+    smooth = table.resample(step).mean().dropna().iloc[1:-1] if len(table) > 30 else table
     figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
     for name, look in style.looks(names).items():
         ax.plot(smooth.index, smooth[name], label=name, **look | {"marker": ""})
