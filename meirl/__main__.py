@@ -1,6 +1,7 @@
 """The command line: ``python -m meirl COMMAND``; other packages add commands by the entry points ``meirl.commands``."""
 
 import json
+import math
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -86,10 +87,9 @@ def tune(
     env: EnvName,
     heuristic: Annotated[str, typer.Option(help="a rule by name, or best: the rule that is best so far")],
     seed: Annotated[int, typer.Option(help="of the training scenarios and the search")] = 0,
-    episodes: Annotated[
-        int, typer.Option(min=1, max=MOST_EPISODES, help="training episodes that every candidate plays")
-    ] = 64,
+    episodes: Annotated[int, typer.Option(min=1, max=MOST_EPISODES, help="training episodes of every candidate")] = 64,
     generations: Annotated[int, typer.Option(min=1, max=100_000, help="generations of the search")] = 60,
+    near: Annotated[bool, typer.Option("--near", help="search again, around the levels that evaluate finds")] = False,
     out: Annotated[Path | None, typer.Option(help="YAML file to write; default: where evaluate finds it")] = None,
 ) -> None:
     """Search for a heuristic's best levels; write them, with their provenance, to a small file.
@@ -102,15 +102,24 @@ def tune(
     path = out or heuristics.levels_file(chain, name)
     if path.is_dir():
         raise ValueError(f"{path}: a folder: expected a file to write levels to")
-    there = heuristics.read_levels(chain, path) if out is None and path.exists() else None
-    if there and "validation_cost" not in there.provenance:
+
+    def to_beat() -> float | None:
+        """Cost of the levels that are there by now, None if they do not tell."""
+        there = out is None and path.exists()
+        return heuristics.read_levels(chain, path).provenance.get("validation_cost") if there else math.inf
+
+    if to_beat() is None:
         raise ValueError(f"{path}: provenance has no validation_cost to beat: --out FILE writes elsewhere")
+    box = tuning.near(chain, rule, heuristics.read_levels(chain, name).levels) if near else None
     kept = path.with_name(f".{path.name}.search")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    files.write(kept, kept.read_bytes() if kept.exists() else b"{}")  # if nothing can be written there, say so now
-    found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations, kept=kept).tuned
+    if not kept.exists():  # if nothing can be written there, say so now; and leave nothing if the search is refused
+        files.write(kept, b"")
+        kept.unlink()
+    effort: dict[str, Any] = {"seed": seed, "episodes": episodes, "generations": generations}
+    found = tuning.tune(chain, rule, **effort, box=box, kept=kept).tuned
     cost = found.provenance["validation_cost"]
-    if there and (old := there.provenance["validation_cost"]) < cost:
+    if (old := to_beat()) is not None and old < cost:  # another search may have written there meanwhile
         typer.echo(f"validation cost {cost:,.2f}; kept {path}, which costs {old:,.2f} (--out FILE writes it elsewhere)")
     else:
         tuning.write(found, path)
@@ -123,12 +132,8 @@ def evaluate(
     env: EnvName,
     heuristic: Annotated[str | None, typer.Option(help="published, best, textbook, a rule or a YAML file")] = None,
     policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=1, max=MOST_EPISODES, help="test episodes; default: all 1,000")
-    ] = None,
-    warm_up: Annotated[
-        int | None, typer.Option(min=0, help="periods that are played and not counted; default: the environment's")
-    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, max=MOST_EPISODES, help="of the test; default: 1,000")] = None,
+    warm_up: Annotated[int | None, typer.Option(min=0, help="played, not counted; default: the environment's")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Play the fixed test scenarios; print mean cost, standard error, tail, cost parts and fill rate."""

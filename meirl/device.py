@@ -10,7 +10,7 @@ VARIABLE = "MEIRL_DEVICE"
 KINDS = ("cuda", "mps", "cpu")
 
 
-def pick_device(name: str | None = None) -> torch.device:
+def pick_device(name: str | torch.device | None = None) -> torch.device:
     """Pick a device that works: the one asked for, or the best.
 
     One that was asked for by name but does not work is replaced by the CPU, with a `RuntimeWarning` that says why.
@@ -19,8 +19,7 @@ def pick_device(name: str | None = None) -> torch.device:
         name: ``auto``, ``cuda``, ``cuda:1``, ``mps`` or ``cpu``, else a ValueError. None reads the environment variable
             ``MEIRL_DEVICE``, and means ``auto`` if that is not set.
     """
-    source = "device" if name is not None else VARIABLE
-    wanted = name if name is not None else os.environ.get(VARIABLE) or "auto"
+    source, wanted = ("device", str(name)) if name is not None else (VARIABLE, os.environ.get(VARIABLE) or "auto")
     if not re.fullmatch(r"auto|cuda(:\d+)?|mps|cpu", wanted):
         raise ValueError(f"{source} must be auto, cuda, cuda:N, mps or cpu, got {wanted!r}")
     for kind in KINDS if wanted == "auto" else (wanted, "cpu"):

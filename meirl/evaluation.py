@@ -100,6 +100,8 @@ def estimate(sample: np.ndarray, name: str = "value", confidence: float = 0.95) 
 
 def interval(sample: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval for the mean of a sample ``(n,)``; a constant sample gives a point, a single number NaN."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be a share between 0 and 1, such as 0.95, got {confidence}")
     error = float(sample.std(ddof=1)) / len(sample) ** 0.5 if len(sample) > 1 else float("nan")
     half = error * float(stdtrit(len(sample) - 1, (1 + confidence) / 2)) if error else 0.0
     return float(sample.mean()) - half, float(sample.mean()) + half

@@ -3,6 +3,7 @@
 import math
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ def write(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             if left.stat().st_mtime < time.time() - STALE:
                 left.unlink()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         _replace(beside, path)
@@ -69,13 +70,15 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def check_archive(path: Path, most: int) -> None:
-    """Refuse a file that is no zip archive, or one that unpacks to more than so many bytes, by a ValueError."""
+    """Refuse what is no whole zip archive, or unpacks to more than so many bytes, by a ValueError."""
     if not path.is_file():
         raise ValueError(f"{path}: {'not a file' if path.exists() else 'does not exist'}")
     try:
         with ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-    except (BadZipFile, OSError, NotImplementedError) as error:
+            if size <= most and (wrong := archive.testzip()):
+                raise BadZipFile(f"{wrong} is not what was written")
+    except Exception as error:  # what is wrong in an archive shows in many ways
         raise ValueError(f"{path}: damaged, or another kind of file: {error}") from error
     if size > most:
         raise ValueError(f"{path}: unpacks to {size:,} bytes, expected at most {most:,}")

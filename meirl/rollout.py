@@ -20,7 +20,12 @@ def play(env: Env, policy: Policy, scenario: Scenario) -> Iterator[tuple[Observa
         env: the environment.
         policy: sees each `Observation`, returns the actions; gradients flow if they are enabled.
         scenario: the exogenous draws; one episode a row.
+
+    Raises:
+        ValueError: if the scenario has another horizon, or another number of retailers, than the environment.
     """
+    if (there := scenario.demand.shape[1:]) != (expected := (env.horizon, env.retailers)):
+        raise ValueError(f"{env.name}: expected a scenario of (horizon, retailers) {expected}, got {tuple(there)}")
     state = env.reset(scenario.episodes)
     for t, exogenous in enumerate(scenario.periods()):
         observation = env.observe(state, t)
@@ -47,15 +52,14 @@ class Totals(NamedTuple):
 
 def simulate(env: Env, policy: Policy, scenario: Scenario) -> Totals:
     """Play a scenario and sum up over its periods after the warm-up, one row an episode; arguments as in `play`."""
-    sums: list[torch.Tensor] | None = None
+    sums: list[torch.Tensor] = []
     expected = env.parameters.demand.average * env.retailers
     for observation, (state, costs, flows) in play(env, policy, scenario):
         if observation.period < env.parameters.warm_up:
             continue
         waiting = (flows.backlog.sum(1) / (expected * (observation.period + 1))).clamp(max=1)
         now = [*costs, *flows, state.on_hand, flows.ordered.square(), flows.demand.square(), waiting]
-        sums = now if sums is None else [a + b for a, b in zip(sums, now, strict=True)]
-    assert sums is not None
+        sums = [a + b for a, b in zip(sums, now, strict=True)] if sums else now
     parts, moves = len(Costs._fields), len(Flows._fields)
     return Totals(Costs(*sums[:parts]), Flows(*sums[parts : parts + moves]), *sums[parts + moves :])
 
@@ -82,7 +86,7 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
     periods = scenario.horizon - env.parameters.warm_up
     money = {"cost": totals.cost, **{f"cost_{part}": cost for part, cost in totals.costs._asdict().items()}}
     flow = {name: moved.sum(1) for name, moved in totals.flows._asdict().items()}  # over nodes
-    demand = flow["demand"].clamp(min=1)
+    demand = flow["demand"].clamp(min=torch.finfo(env.dtype).tiny)  # none is filled of none
     upstream, squares = totals.flows.ordered[:, 0], totals.ordered_squared[:, 0]
     variance = (totals.demand_squared / periods - (totals.flows.demand / periods).square()).sum(1)
     table = {key: value / env.cost_unit for key, value in money.items()} | {

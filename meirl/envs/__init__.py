@@ -37,8 +37,8 @@ def make(
 
     Args:
         name: one of `NAMES` or of `CONTROLS`, or the path of a YAML file of your own.
-        observation: what `Observation.vector` shows: ``published`` or ``full`` (adds the backlog by age, the pipeline
-            by due date and the calendar).
+        observation: what `Observation.vector` shows: ``published`` or ``full`` (adds the pipeline by due date, demand
+            of the last five periods, the calendar and, on MEIS, the backlog by age).
         device: where states and scenarios live.
         dtype: their floating type; float32 is for training, float64 for exact comparisons.
         **changes: parameters to change, by key; a mapping changes only the keys it names, for example

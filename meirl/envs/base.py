@@ -1,5 +1,6 @@
 """What both chains share: the result of a step, and the parts of `Env` that never differ."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from ..config import first_line
 from . import recorded
 from .processes import Parameters
 from .scenario import FIRST_RESERVED_SEED, VALIDATION_SEED, Scenario, sample_scenario, seasonal_mean
@@ -123,8 +125,14 @@ class Env(ABC):
     ) -> None:  # fmt: skip
         if observation not in OBSERVATION_SETS:
             raise ValueError(f"observation must be one of {', '.join(OBSERVATION_SETS)}, got {observation!r}")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.name, self.parameters, self.observation = name, parameters, observation
-        self.device, self.dtype = torch.device(device), dtype
+        try:
+            self.device, self.dtype = torch.device(device), dtype
+            self.tensor(0)
+        except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch's, by the kind of device
+            raise ValueError(f"device {str(device)!r} cannot be used: {first_line(error)}") from error
         self.horizon = parameters.horizon
         self.sees_end = observation == "full" and not parameters.endless
         counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
@@ -263,14 +271,13 @@ class Env(ABC):
         return Feature(names, (recent / unit).flatten(1) - expected[observation.period], -LARGEST)
 
     def check_orders(self, orders: torch.Tensor) -> None:
-        """Refuse orders of the wrong shape, negative ones and NaN by a ValueError with the offending shape or value."""
+        """Refuse orders of the wrong shape and what is no finite number >= 0, by a ValueError with what it is."""
         if orders.ndim != 2 or orders.shape[1] != self.nodes:
             expected = f"(batch, {self.nodes}) for {', '.join(self.node_names)}"
             raise ValueError(f"{self.name}: orders must be {expected}, got {tuple(orders.shape)}")
-        # NaN spreads through min and fails any comparison, so one reduction finds both.
-        if not orders.min().item() >= 0:
-            bad = orders[~(orders >= 0)][0].item()
-            raise ValueError(f"{self.name}: orders must be numbers >= 0, got {bad}")
+        for extreme in torch.aminmax(orders):  # NaN spreads through both and fails any comparison
+            if not 0 <= (bad := extreme.item()) < math.inf:
+                raise ValueError(f"{self.name}: orders must be finite numbers >= 0, got {bad}")
 
 
 def per_node(warehouse: float, retailer: float | tuple[float, ...], retailers: int) -> list[float]:

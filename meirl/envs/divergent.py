@@ -68,10 +68,9 @@ class DivergentParameters(Parameters):
 
     @model_validator(mode="after")
     def _one_value_per_retailer(self) -> Self:
-        lists = {name: getattr(self, name) for name in type(self).model_fields}
+        lists = {name: getattr(self, name) for name in type(self).model_fields if name != "locations"}
         for group in ("holding_cost", "initial_stock", "max_inventory", "order_cost"):
             lists[f"{group}.retailer"] = getattr(lists[group], "retailer", None)
-        del lists["locations"]
         for name, value in lists.items():
             if isinstance(value, tuple) and len(value) != self.retailers:
                 raise ValueError(f"{name} lists {len(value)} values for {self.retailers} retailers")

@@ -8,6 +8,7 @@ environments, its next ``n``. So the k-th episode of a single environment meets 
 """
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from . import CONTROLS, NAMES, Exogenous, Scenario, make
-from .scenario import BLOCK, FIRST_RESERVED_SEED
+from . import CONTROLS, NAMES, Scenario, make
+from .scenario import FIRST_RESERVED_SEED
 
 Info = dict[str, Any]  # Gymnasium's
 
@@ -50,27 +51,18 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._ahead: Iterator[Scenario] | None = None
-        self._periods: Iterator[Exogenous]
         self._now = 0
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
-            self._ahead = self._stream(int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed)
-        self._periods, self._now = next(self._ahead).periods(), 0
+            seed = int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed
+            self._ahead = (self.chain.sample(self.num_envs, seed, first=k) for k in count(0, self.num_envs))
+        self._periods, self._now = list(next(self._ahead).periods()), 0
         with torch.inference_mode():
             self._state = self.chain.reset(self.num_envs)
         return self._seen(), {}
-
-    def _stream(self, seed: int) -> Iterator[Scenario]:
-        """Endless scenarios of a seed, one a reset. `Env.sample` draws whole blocks, so several are drawn ahead."""
-        first, some = 0, self.num_envs * -(-BLOCK // self.num_envs)
-        while True:
-            drawn = self.chain.sample(some, seed, first=first)
-            for i in range(0, some, self.num_envs):
-                yield drawn[i : i + self.num_envs]  # type: ignore[misc]
-            first += some
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Play one period of every episode."""
@@ -100,14 +92,11 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         env = self.chain
         if self._ahead is None or self.is_over:
             raise ResetNeeded(f"{env.name}: the episode is over or has not begun: call reset() first")
-        chosen = np.asarray(actions)
-        expected = (self.num_envs, *env.action_space.shape)  # type: ignore[misc]
-        if chosen.shape != expected:
+        chosen = np.array(actions)  # a copy: PyTorch takes no array that runs backwards
+        if chosen.shape != (expected := (self.num_envs, *env.action_space.shape)):  # type: ignore[misc]
             raise ValueError(f"{env.name}: actions must have shape {expected}, got {chosen.shape}")
-        action = torch.as_tensor(chosen, device=env.device)
-        if action.is_floating_point():
-            action = action.to(env.dtype)
-        self._state, costs, flows = env.step(self._state, env.orders(action), next(self._periods))
+        action = torch.as_tensor(chosen, dtype=env.dtype if chosen.dtype.kind == "f" else None, device=env.device)
+        self._state, costs, flows = env.step(self._state, env.orders(action), self._periods[self._now])
         self._now += 1
         parts = {"cost": costs.total, **costs._asdict(), **flows._asdict()}
         info = {key: value.cpu().numpy().copy() for key, value in parts.items()}  # the state shares memory with some
@@ -154,8 +143,6 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
 
 def register() -> None:
     """Register ``meirl/<name>-v0`` for every environment; done when ``meirl`` is imported."""
+    single, many = (f"{__name__}:{kind.__name__}" for kind in (InventoryEnv, InventoryVectorEnv))
     for name in (*NAMES, *CONTROLS):
-        gymnasium.register(
-            f"meirl/{name}-v0", f"{__name__}:{InventoryEnv.__name__}", kwargs={"name": name},
-            vector_entry_point=f"{__name__}:{InventoryVectorEnv.__name__}",
-        )  # fmt: skip
+        gymnasium.register(f"meirl/{name}-v0", single, vector_entry_point=many, kwargs={"name": name})

@@ -95,12 +95,11 @@ class MeisEnv(Env):
     def _prepare(self) -> None:
         p, n = self.parameters, self.parameters.leaves
         self.node_names = ["middle", *self.names("leaf")]
-        rows = [[0.0] * (1 + n)]
-        for node in range(1 + n):
-            for quantity in p.order_options.leaf if node else p.order_options.middle:
-                rows.append([quantity if other == node else 0.0 for other in range(1 + n)])
+        quantities = [p.order_options.middle, *[p.order_options.leaf] * n]
+        who = np.repeat(np.eye(1 + n), [len(each) for each in quantities], 0)
+        rows = np.pad(who * np.concatenate(quantities)[:, None], ((1, 0), (0, 0)))  # the first orders nothing
         self._table = self.tensor(rows)  # order quantities of every action, (actions, N)
-        self.options, self.action_space = len(rows), spaces.Discrete(len(rows))
+        self.options, self.action_space = len(self._table), spaces.Discrete(len(self._table))
         self.largest_order = self._table.amax(0)
         self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))
         self.shortage_cost = self.tensor([p.shortage_cost] * n)
@@ -130,10 +129,9 @@ class MeisEnv(Env):
             shape = tuple(action.shape)
             raise ValueError(f"{self.name}: actions must be whole numbers (batch,), got {action.dtype} {shape}")
         action = action.long()  # others would select as a mask, or not at all
-        lowest, highest = torch.aminmax(action)
-        if lowest.item() < 0 or highest.item() >= len(self._table):
-            bad = lowest.item() if lowest.item() < 0 else highest.item()
-            raise ValueError(f"{self.name}: actions are 0 .. {len(self._table) - 1}, got {bad}")
+        for extreme in torch.aminmax(action):
+            if not 0 <= (bad := extreme.item()) < len(self._table):
+                raise ValueError(f"{self.name}: actions are 0 .. {len(self._table) - 1}, got {bad}")
         return self._table[action]
 
     def action(self, orders: torch.Tensor) -> torch.Tensor:

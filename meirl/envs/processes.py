@@ -129,8 +129,8 @@ class LeadTime(Model):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not exceed high, got {self.low} > {self.high}")
+        if not self.low <= np.min(self.mean) <= np.max(self.mean) <= self.high:
+            raise ValueError(f"need low <= mean <= high, got {self.low}, {self.mean} and {self.high}")
         return self
 
 

@@ -20,6 +20,7 @@ from ..config import Model, validated
 
 MOST_BYTES, MOST_LOCATIONS, MOST_PERIODS, LARGEST = 50_000_000, 100, 20_000, 1e9  # of a file, a record, a number
 YEAR, WINDOW = 365.25, 21  # days; a block of a yearly record is from at most three weeks before or after its date
+PLAIN: dict = {"noise": {}, "direct": 0, "variation": 0, "floor": 0.1, "season": None, "week": None, "shock": None}
 LONG = ["date", "location", "demand"]
 NUMBER = f"expected a number from 0 to {LARGEST:,.0f}, decimals after a point; 0 if nothing was asked for"
 
@@ -187,7 +188,7 @@ def filled(values: Mapping[str, Any], path: Path, count: str) -> dict[str, Any]:
     if values.get(count, len(names)) != len(names):
         found = f"{len(names)} locations ({', '.join(names)})"
         raise ValueError(f"{record.file}: {found}, but {path.name} has {count}: {values[count]!r}")
-    described = _described(table.ordered(names), record)
+    described = {**demand, **PLAIN, **_described(table.ordered(names), record)}  # unknown keys stay, to be refused
     return {**values, count: len(names), "locations": names, "demand": described}
 
 
@@ -249,12 +250,14 @@ class Sampler:
 
         Args:
             later: from the later part of the record, not the earlier.
-            seed: of the stream.
+            seed: of the stream, below 2**32; else a ValueError.
             episodes: numbers of the episodes in the stream; each is the same whatever else is drawn.
 
         Returns:
             Units, ``(episodes, horizon, R)``.
         """
+        if seed >= 2**32:  # NumPy would take the rest of it for the episode
+            raise ValueError(f"seed must be below 2**32 where demand is recorded, got {seed}")
         drawn, block = [], np.arange(self.record.block)
         for episode in episodes:
             generator = np.random.default_rng([seed, episode])

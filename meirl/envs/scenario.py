@@ -8,6 +8,7 @@ by NumPy, in blocks of `BLOCK` episodes, each block with its own child of ``Seed
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from .processes import Capacity, Demand, LeadTime, Parameters, Shock
 
 BLOCK = 32  # episodes drawn together; part of the definition of a seed, so never change it
-MOST_DRAWS = 100_000_000  # episodes * periods * locations of one set: about 5 GB
+MOST_DRAWS = 100_000_000  # episodes * periods * locations of one set: about 11 GB
 FIRST_RESERVED_SEED = 2_000_000_000
 """Streams are disjoint because their seeds differ: training and tuning stay below it, held-out sets begin there."""
 VALIDATION_SEED = FIRST_RESERVED_SEED + 1  # chooses checkpoints and re-scores tuned parameters: of a record, the past
@@ -118,6 +119,7 @@ def seasonal_mean(demand: Demand, horizon: int) -> np.ndarray:
     return mean * demand.day_factors[now % len(demand.day_factors)]
 
 
+@lru_cache(maxsize=8)  # who takes a few episodes at a time, as learners do, comes back for the rest of a block
 def _draw_block(p: Parameters, seed: int, block: int) -> tuple[np.ndarray, ...]:
     """Draw one block of `BLOCK` episodes; the fields are those of `Scenario`."""
     demand, horizon, retailers = p.demand, p.horizon, getattr(p, p.count)

@@ -51,8 +51,10 @@ def shipping(observation: Observation) -> torch.Tensor:
     env, state = _divergent(observation), observation.state
     if env.parameters.ships == "at once":  # there are none: what is left of them, a new order replaces
         return torch.zeros_like(state.backorder)
-    net = state.on_hand[:, 1:] + state.in_transit[:, 0, 1:] - state.backorder
-    return env.ration(state.outstanding[:, 1:], supply(observation, 1)[:, 0], net)
+    shelf = state.on_hand
+    if env.parameters.receives == "before shipping":  # whose turn it is, is asked after that
+        shelf = torch.minimum(shelf + state.in_transit[:, 0], env.limits["shelf"])
+    return env.ration(state.outstanding[:, 1:], supply(observation, 1)[:, 0], shelf[:, 1:] - state.backorder)
 
 
 def _divergent(observation: Observation) -> DivergentEnv:
@@ -163,12 +165,10 @@ def _fair_shares(observation: Observation, levels: torch.Tensor, news: bool) -> 
 def _fair_shares_box(env: DivergentEnv, harmonics: int, news: bool) -> Box:
     demand, total = env.parameters.demand, env.parameters.order_cap * env.retailers
     chain = demand.average * (env.retailers + demand.direct)
-    return (
-        (informed_box(env) if news else {})
-        | wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
-        | wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.average), harmonics)
-        | {"total of retailers' orders": Range(0, total / 2, 0, total)}
-    )
+    box = informed_box(env) if news else {}
+    box |= wave_box(env, "level, warehouse", Range(0, WAREHOUSE_PERIODS * chain), harmonics)
+    box |= wave_box(env, "level, retailer", Range(0, RETAILER_PERIODS * demand.average), harmonics)
+    return box | {"total of retailers' orders": Range(0, total / 2, 0, total)}
 
 
 def _fair_shares_rule(name: str, about: str, harmonics: int, news: bool = False) -> Rule:

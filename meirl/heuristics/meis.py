@@ -25,17 +25,16 @@ def _s_big_s(observation: Observation, levels: torch.Tensor, backlog: bool, cove
     if news:
         facts, levels = levels.tensor_split([len(informed_box(env))], 1)
     levels, swings = levels.tensor_split([2 * env.nodes], 1)
-    reorder, up_to = levels[:, 0::2], levels[:, 1::2]
     scale = env.mean_demand
     if swings.shape[1]:
         ones = torch.ones_like(swings[:, :1])
         middle, leaf = (wave(observation, torch.cat([ones, s], 1)) for s in swings.tensor_split(2, 1))
         season = torch.cat([middle, leaf.expand(-1, env.retailers)], 1).clamp(min=LOWEST_SEASON)
-        reorder, up_to, scale = reorder * season, up_to * season, scale * season
+        levels, scale = levels * season.repeat_interleave(2, 1), scale * season
     if news:
-        shares = env.demand_shares
-        moved = (informed(observation, x[:, :1], x[:, 1:], facts, shares) for x in (reorder, up_to))
-        reorder, up_to = (torch.cat(levels, 1) for levels in moved)
+        shares = env.demand_shares.repeat_interleave(2)  # every node has two levels, the middle first
+        levels = torch.cat(informed(observation, levels[:, :2], levels[:, 2:], facts, shares), 1)
+    reorder, up_to = levels[:, 0::2], levels[:, 1::2]
     gap = reorder - position
     urgent = gap / scale if cover else gap
     node = urgent.argmax(1, keepdim=True)

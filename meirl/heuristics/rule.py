@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import Field, field_validator
 
@@ -51,7 +52,7 @@ class Rule(NamedTuple):
             levels: ``(k,)``, one vector for all episodes, or ``(batch, k)``, one row an episode; order as in `box`.
         """
         names = list(self.ranges(env))
-        levels = env.tensor(levels)
+        levels = env.tensor(levels.clone() if isinstance(levels, torch.Tensor) else np.array(levels))  # a copy
         if levels.ndim not in (1, 2) or levels.shape[-1] != len(names):
             listed = ", ".join(names) or "none"
             raise ValueError(f"rule {self.name!r} takes {len(names)} levels ({listed}), got {tuple(levels.shape)}")
@@ -79,8 +80,7 @@ def _nothing(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
 
 
 def _constant(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
-    env, on_hand = observation.env, observation.state.on_hand
-    orders = levels.expand_as(on_hand)
+    env, orders = observation.env, levels.expand_as(observation.state.on_hand)
     if env.options is not None:  # one order a period: the nodes take turns
         orders = orders * (torch.arange(env.nodes, device=env.device) == observation.period % env.nodes)
     return env.action(orders.clamp(min=0))
@@ -147,10 +147,10 @@ def informed(
 
     Args:
         observation: gives recent demand and the date.
-        upstream: level of the upstream node, ``(batch, 1)`` units.
-        downstream: level of every retailer, ``(batch, 1)`` or ``(batch, R)`` units.
+        upstream: level, or levels, of the upstream node, ``(batch, 1)`` or ``(batch, k)`` units.
+        downstream: level of every retailer, ``(batch, 1)`` or ``(batch, R)`` units; or ``(batch, k R)``.
         levels: ``(batch, 3 or 5)``, as in `informed_box`.
-        shares: ``(R,)``, of the mean that each retailer gets, if ``downstream`` is not that of an average one.
+        shares: of the mean that each ``downstream`` level's retailer gets, if that is not an average one's.
 
     Source: exponential smoothing, as in any textbook; the levels' form is our own.
     """

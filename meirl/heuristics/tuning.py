@@ -57,9 +57,8 @@ def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario)
     for levels in torch.as_tensor(candidates).split(together):
         policy = rule.policy(env, levels.repeat_interleave(episodes, 0))
         played = play(env, policy, repeated[: len(levels) * episodes])  # type: ignore[arg-type]
-        counted = (step.costs.total for seen, step in played if seen.period >= env.parameters.warm_up)
-        cost = sum(counted)  # without the statistics of `simulate`
-        means.append(cost.reshape(len(levels), episodes).cpu().double().mean(1))  # type: ignore[union-attr]
+        cost: Any = sum(step.costs.total for seen, step in played if seen.period >= env.parameters.warm_up)
+        means.append(cost.reshape(len(levels), episodes).cpu().double().mean(1))  # no statistics, as `simulate` has
     return torch.cat(means).numpy() / env.cost_unit
 
 
@@ -68,6 +67,8 @@ def tune(
     finalists: int = 20, box: Box | None = None, widen: bool = True, progress: bool = True, kept: Path | None = None,
 ) -> Search:  # fmt: skip
     """Search for a rule's best levels; the `Search` has them, their provenance, and a history.
+
+    In the provenance ``simulated_steps`` count the finalists' validation too, while ``seconds`` are of the search only.
 
     A level that ends at a bound of the search box means that the box, not the rule, decided. It is reported, the box is
     widened there and the search goes on from the population it has.
@@ -80,21 +81,24 @@ def tune(
         candidates: population size per level.
         generations: generations of the search, fewer if the population converges; each widened box adds up to half.
         finalists: how many of the last population are scored again, on validation scenarios, which choose among them.
-        box: search range of every level; the rule's own if None.
+        box: search range of every level, by name; the rule's own if None.
         widen: widen a box whose bound was hit; False shows what a narrow box does.
         progress: show a progress bar.
         kept: file for what candidates cost, written after each generation; a search that was stopped finds them there
             and goes on, with the same result as one that was not. Delete it once the result is safe.
 
     Raises:
-        ValueError: if the rule has no levels, is for the other chain, or a number is impossible.
+        ValueError: if the rule has no levels, others than ``box`` or another chain, or a number is impossible.
     """
-    box = dict(rule.ranges(env) if box is None else box)
-    if not box:
+    ranges = rule.ranges(env)
+    if not ranges:
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
-    counts = episodes, generations, finalists
-    if min(counts) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
-        raise ValueError(f"need episodes, generations, finalists >= 1 and a training seed, got {counts} and {seed}")
+    if box is not None and box.keys() != ranges.keys():
+        raise ValueError(f"box: expected ranges of {', '.join(ranges)}, got {', '.join(box) or 'none'}")
+    box = {name: (box or ranges)[name] for name in ranges}  # in the order in which the rule reads its levels
+    got = episodes, generations, candidates, finalists
+    if min(got) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
+        raise ValueError(f"need episodes, generations, candidates, finalists >= 1, a training seed; got {got}, {seed}")
     scenario, title = env.sample(episodes, seed), f"{env.name} {rule.name}"
     with tqdm(total=generations, desc=title, unit="generation", disable=not progress) as bar:
         effort = _Effort(env, rule, scenario, bar, kept)
@@ -181,6 +185,15 @@ def _search(
         effort.bar.total = (effort.bar.total or 0) + half
         box = {**box, **at_bound}
     return found, box, hits
+
+
+def near(env: Env, rule: Rule, levels: dict[str, float]) -> Box:
+    """Ranges for a second search, around levels by name: 40 % of each to either side, and 5 % of the rule's range."""
+    box = {}
+    for name, r in rule.ranges(env).items():
+        reach = 0.4 * abs(levels[name]) + 0.05 * (r.high - r.low)
+        box[name] = Range(max(r.least, levels[name] - reach), min(r.most, levels[name] + reach), r.least, r.most)
+    return box
 
 
 def widened(box: Box, levels: np.ndarray) -> Box:

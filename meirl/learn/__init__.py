@@ -89,7 +89,7 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
     if saved["best_cost"] == math.inf:
         raise ValueError(f"{path}: its run was stopped before its first validation: resume it")
     if not isinstance(env, Env):
-        env = make(env or saved["env"], observation=saved["observation"], **changes)
+        env = make(env or saved["env"], **{"observation": saved["observation"], **changes})
     elif changes:
         raise ValueError(f"cannot change {', '.join(changes)} of an environment that is made: give its name")
     if env.observation != saved["observation"]:

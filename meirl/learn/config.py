@@ -86,7 +86,7 @@ class LearnerConfig(Model):
 
     def remaining(self, steps: int) -> float:
         """Share of training still to come after ``steps``: what learning rate and noise follow, from 1 down to 0."""
-        return 1 - steps / self.steps
+        return max(0.0, 1 - steps / self.steps)  # a round is played whole, even where fewer steps are asked for
 
     def annealed(self, steps: int) -> float:
         """Factor of learning rate and entropy weight after ``steps``: `remaining`, or 1 if they are not lowered."""

@@ -35,7 +35,13 @@ WRONG = [
     ("divergent-stationary", {"demand": {"distribution": "zipf"}}, r"demand\.distribution: .*'poisson'.*got 'zipf'"),
     ("divergent-nonstationary", {"demand": {"shock": {"length": [7, 3]}}}, "length must be 1 <= shortest <= longest"),
     ("divergent-nonstationary", {"demand": {"shock": {"factor": [3, 2]}}}, "factor must be lowest <= highest"),
-    ("divergent-nonstationary", {"lead_time": {"low": 11}}, "low must not exceed high, got 11 > 10"),
+    ("divergent-nonstationary", {"lead_time": {"low": 11}}, r"need low <= mean <= high, got 11, 2\.0 and 10"),
+    ("divergent-nonstationary", {"lead_time": {"mean": 11}}, r"need low <= mean <= high, got 1, 11\.0 and 10"),
+    (
+        "meis-stationary",
+        {"lead_time": {"mean": [0.5, 2, 2]}},
+        r"need low <= mean <= high, got 1, \(0\.5, 2\.0, 2\.0\) and",
+    ),
     ("divergent-nonstationary", {"lead_time": {"low": 0}}, r"lead_time\.low: .*greater than or equal to 1.*got 0"),
     ("meis-stationary", {"demand": {"direct": 0.5}}, "the middle has no customers, got 0.5"),
     ("meis-stationary", {"order_options": {"leaf": []}}, r"order_options\.leaf: .*at least 1 item"),
@@ -57,6 +63,19 @@ def test_every_error_is_told_at_once():
 def test_unknown_observation_sets_are_refused():
     with pytest.raises(ValueError, match="observation must be one of published, full, got 'all'"):
         meirl.make("meis-stationary", observation="all")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, "float32"], ids=str)
+def test_types_that_are_too_coarse_are_refused(dtype):
+    with pytest.raises(ValueError, match=rf"dtype must be torch\.float32 or torch\.float64, got {dtype}"):
+        meirl.make("meis-stationary", dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:9999"])
+def test_devices_that_are_not_there_are_refused(device):
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used: ") as refused:
+        meirl.make("meis-stationary", device=device)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +114,11 @@ def test_a_good_file_of_ones_own_works(tmp_path):
     [
         (torch.zeros(2, 3, 1), r"orders must be \(batch, \d\) for .*, got \(2, 3, 1\)"),
         (torch.zeros(2, 7), r"orders must be \(batch, \d\) for (warehouse|middle), .*, got \(2, 7\)"),
-        (float("nan"), "orders must be numbers >= 0, got nan"),
-        (-1.0, "orders must be numbers >= 0, got -1.0"),
+        (float("nan"), "orders must be finite numbers >= 0, got nan"),
+        (-1.0, "orders must be finite numbers >= 0, got -1.0"),
+        (float("inf"), "orders must be finite numbers >= 0, got inf"),
     ],
-    ids=["dimensions", "nodes", "nan", "negative"],
+    ids=["dimensions", "nodes", "nan", "negative", "infinite"],
 )
 def test_bad_orders_are_refused(name, orders, message):
     env = meirl.make(name)

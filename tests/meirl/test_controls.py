@@ -302,6 +302,26 @@ def test_an_open_order_counts_if_it_ships_now():
     assert orders(at_once, "base-stock-open-orders", [50, 20, 20], state) == pytest.approx([51, 19, 21])
 
 
+@pytest.mark.parametrize("rationing", ["first retailer", "largest order", "lowest stock"])
+@pytest.mark.parametrize("receives", ["before shipping", "after shipping"])
+def test_what_ships_is_known_before_it_does(receives, rationing):
+    tight = {"warehouse": 1e9, "retailer": 12}
+    env = chain(retailers=4, receives=receives, rationing=rationing, max_inventory=tight)
+    generator = torch.Generator().manual_seed(0)
+
+    def units(*shape):
+        return 10 * torch.rand(200, *shape, generator=generator, dtype=env.dtype)
+
+    state = env.reset(200)._replace(on_hand=units(5), backorder=units(4), outstanding=units(5), in_transit=units(4, 5))
+    state.in_transit[:, -1] = 0  # no lead time is that long
+    known = heuristics.divergent.shipping(env.observe(state, 0))
+    x = env.sample(200, 0).at(0)
+    after, *_ = env.step(state, torch.zeros(200, 5, dtype=env.dtype), x)
+    sent = env.on_order(after) - env.on_order(state) + state.in_transit[:, 0]
+    torch.testing.assert_close(known, sent[:, 1:], rtol=0, atol=1e-9)
+    assert known.sum(1).lt(state.outstanding[:, 1:].sum(1)).any(), "some have to wait"
+
+
 def test_no_retailer_orders_above_the_cap_but_the_warehouse_may():
     env = chain(retailers=2)
     state = start(env, on_hand=[0, 1, 18])

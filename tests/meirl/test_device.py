@@ -91,6 +91,7 @@ def test_the_argument_decides_before_the_environment_variable(machine, monkeypat
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("cuda:1") == torch.device("cuda:1")
     assert pick_device("auto") == torch.device("cuda")
+    assert pick_device(torch.device("cuda", 1)) == torch.device("cuda:1")
     monkeypatch.setenv(device.VARIABLE, "")  # set but empty is not set
     assert pick_device() == torch.device("cuda")
 

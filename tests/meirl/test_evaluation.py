@@ -108,6 +108,12 @@ def test_intervals_are_students_and_a_constant_gives_a_point():
     assert interval(np.full(10, 7.0)) == (7, 7)
 
 
+@pytest.mark.parametrize("confidence", [0, 1, 95, -0.5, float("nan")])
+def test_confidence_is_a_share(confidence):
+    with pytest.raises(ValueError, match=f"confidence must be a share between 0 and 1, such as .*, got {confidence}"):
+        interval(np.arange(9.0), confidence)
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say():
     draws = np.random.default_rng(2).normal(0, 1, (2_000, 20))
     covered = sum(low <= 0 <= high for low, high in map(interval, draws))

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier, Thread
 
 import pandas as pd
 import pytest
@@ -278,6 +279,29 @@ def test_what_a_killed_write_left_goes_when_it_is_old(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, other.name, "a.txt"]
 
 
+def test_two_threads_may_write_one_file(monkeypatch, tmp_path):
+    real, both, failed = Path.replace, Barrier(2, timeout=10), []
+
+    def replace(path, target):
+        both.wait()  # until the other has written its part too
+        return real(path, target)
+
+    def write():
+        try:
+            files.write(tmp_path / "a.txt", "whole")
+        except OSError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    threads = [Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 @pytest.mark.parametrize("times", [0, 2, 99])
 def test_windows_is_asked_again_while_somebody_reads_the_file(monkeypatch, tmp_path, times):
     real, refusals, pauses = Path.replace, [PermissionError(errno.EACCES, "in use")] * times, []
@@ -476,6 +500,29 @@ def test_tune_looks_at_what_is_there_before_it_searches(wrong, own_chain, monkey
     assert errors.count("\n") == 1
     assert f"{path}: " in errors
     assert path.read_bytes() == before
+
+
+def test_tune_overwrites_nothing_better_that_came_meanwhile(own_chain, monkeypatch, capsys):
+    path = heuristics.levels_file(meirl.make(own_chain), "base-stock")
+    real, better = tuning.tune, dict.fromkeys(RULES["base-stock"].ranges(meirl.make(own_chain)), 5.0)
+
+    def tune(*arguments, **options):
+        found = real(*arguments, **options)
+        tuning.write(heuristics.Levels(rule="base-stock", levels=better, provenance={"validation_cost": 0.0}), path)
+        return found
+
+    monkeypatch.setattr(tuning, "tune", tune)
+    arguments = ["tune", f"--env={own_chain}", "--heuristic=base-stock", "--episodes=2", "--generations=1"]
+    assert said(monkeypatch, capsys, *arguments)[0] == 0
+    assert heuristics.read_levels(meirl.make(own_chain), path).levels == better
+
+
+@pytest.mark.parametrize("wrong", [["--heuristic=never-order"], ["--heuristic=base-stock", "--seed=-1"]], ids=str)
+def test_a_search_that_is_refused_leaves_nothing(wrong, own_chain, monkeypatch, capsys, tmp_path):
+    code, errors = said(monkeypatch, capsys, "tune", f"--env={own_chain}", *wrong)
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_a_write_that_fails_leaves_the_old_levels(monkeypatch, tmp_path):

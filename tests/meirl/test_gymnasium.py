@@ -249,6 +249,22 @@ def test_bad_use_is_refused(name):
         vector(name, 2, autoreset_mode="Disabled")
 
 
+def test_a_refused_action_leaves_the_episode_where_it_is():
+    env = gym.make("meirl/divergent-stationary-v0", horizon=3).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="got nan"):
+        env.step(np.full(4, np.nan))
+    demand = [env.step(np.zeros(4))[4]["demand"] for _ in range(3)]
+    np.testing.assert_array_equal(demand, env.chain.sample(1, 0).demand[0])
+
+
+def test_actions_may_be_any_view_of_an_array(name):
+    one, other = vector(name, 3), vector(name, 3)
+    one.reset(seed=0), other.reset(seed=0)
+    actions = one.action_space.sample()
+    assert np.array_equal(one.step(actions[::-1])[1], other.step(actions[::-1].copy())[1])
+
+
 def test_steps_after_the_horizon_need_a_reset():
     env = gym.make("meirl/meis-stationary-v0", horizon=2).unwrapped
     env.reset(seed=0)

@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -233,6 +234,14 @@ def test_informed_s_big_s_moves_both_points():
     assert meis_action(env, rule, [1, 0, 0, 1e6, 3_500, *points], short, period=364) == 0  # 3,500 will do
 
 
+def test_s_big_s_asks_for_the_news_once_a_day(monkeypatch):
+    env, rule, asked = meirl.make("meis-stationary"), RULES["s-S-cover-informed"], []
+    informed = heuristics.meis.informed
+    monkeypatch.setattr(heuristics.meis, "informed", lambda *given: asked.append(0) or informed(*given))
+    rule.policy(env, middle_of_the_box(env, rule))(env.observe(env.reset(2), 0))
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("informed", "other"),
     [("fair-shares-informed", "fair-shares-seasonal-2"), ("s-S-cover-informed", "s-S-cover-seasonal")],
@@ -317,6 +326,25 @@ def test_policy_refuses_other_chains_and_wrong_levels():
         RULES["s-S"].policy(env, [0] * 6)
     with pytest.raises(ValueError, match=r"takes 4 levels \(level, warehouse, .*got \(3,\)"):
         RULES["base-stock"].policy(env, [1, 2, 3])
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_policy_keeps_its_levels_whatever_becomes_of_the_callers(kind):
+    env = meirl.make("divergent-stationary", dtype=torch.float64)
+    levels = kind([2000.0, 500.0, 500.0, 500.0], dtype=float)
+    policy = RULES["base-stock"].policy(env, levels)
+    seen = env.observe(env.reset(1), 0)
+    before = policy(seen)
+    levels[:] = 0
+    assert torch.equal(policy(seen), before)
+
+
+def test_levels_may_be_any_view_of_an_array():
+    env = meirl.make("divergent-stationary")
+    seen = env.observe(env.reset(1), 0)
+    levels = np.array([500.0, 200.0, 100.0, 50.0])
+    backwards, plain = (RULES["base-stock"].policy(env, each)(seen) for each in (levels[::-1], levels[::-1].copy()))
+    assert torch.equal(backwards, plain)
 
 
 def test_damaged_file_is_refused_by_key(tmp_path):

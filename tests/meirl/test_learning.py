@@ -297,6 +297,13 @@ def test_simulated_steps_are_whole_rounds_and_the_validations():
     assert few.simulated_steps(env) == 2 * 5 * 10 + 2 * 7 * 10
 
 
+def test_nothing_is_left_to_anneal_once_all_steps_are_taken():
+    """A round is played whole, even where fewer steps were asked for."""
+    config = LearnerConfig(steps=10)
+    assert [config.remaining(steps) for steps in (0, 5, 10, 16_000)] == [1, 0.5, 0, 0]
+    assert config.annealed(16_000) == 0
+
+
 def test_parameters_as_one_vector_learn_as_they_do_apart():
     env = meirl.make("meis-stationary")
     vectors = torch.rand(64, len(env.legend()))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import meirl
 from meirl.envs import recorded
+from meirl.envs.processes import Demand
 from meirl.envs.scenario import FIRST_RESERVED_SEED
 from meirl.heuristics import RULES, tuning
 from meirl.learn import find_learner, load_policy, preset
@@ -224,6 +225,13 @@ def test_an_episode_is_the_same_in_any_batch_and_all_else_is_as_with_a_formula(w
     assert torch.equal(whole.lead_time, plain.lead_time)
 
 
+def test_a_seed_is_refused_where_its_episodes_would_be_those_of_another(write):
+    env = meirl.make(write(record={"block": 20}))
+    env.sample(1, seed=2**32 - 1)
+    with pytest.raises(ValueError, match=r"seed must be below 2\*\*32 where demand is recorded, got 4294967296"):
+        env.sample(1, seed=2**32)
+
+
 def test_locations_may_come_in_the_order_of_the_chain(write):
     env = meirl.make(write(locations=["Leeds", "York"]))
     assert env.node_names == ["middle", "Leeds", "York"]
@@ -243,8 +251,9 @@ def test_a_record_may_be_laid_over_a_formula(write):
     file = str(write().with_name("demand.csv"))
     env = meirl.make("divergent-nonstationary", retailers=2, demand={"record": {"file": file}}, horizon=50)
     assert env.node_names == ["warehouse", "York", "Leeds"]
-    assert env.parameters.demand.shock is None
-    assert env.parameters.demand.direct == 0
+    replaced = set(Demand.model_fields) - {"distribution", "mean", "record", "week"}
+    assert all(getattr(env.parameters.demand, key) == Demand.model_fields[key].default for key in replaced)
+    assert set(Demand.model_fields) == set(recorded.PLAIN) | {"distribution", "mean", "record"}
 
 
 @pytest.mark.parametrize(
@@ -254,6 +263,7 @@ def test_a_record_may_be_laid_over_a_formula(write):
         ({"demand": {"record": {"block": 28}}}, r"chain\.yaml: demand\.record: file: Field required"),
         ({"demand": {"record": {"file": "demand.csv", "past": 2}}}, r"demand\.record: past: .*less than or equal to"),
         ({"demand": {"record": {"file": "other.csv"}}}, r"other\.csv: cannot be read"),
+        ({"demand": {"record": {"file": "demand.csv"}, "shok": 1}}, r"chain\.yaml: demand\.shok: unknown key, got 1"),
         ({"leaves": 3}, r"demand\.csv: 2 locations \(York, Leeds\), but chain\.yaml has leaves: 3"),
         ({"locations": ["York", "Hull"]}, r"demand\.csv: its locations are York, Leeds; chain\.yaml has \['York', 'H"),
         ({"demand": {"record": {"file": "demand.csv", "block": 90}}}, r"later part, 80 periods, has fewer than two"),

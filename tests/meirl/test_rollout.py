@@ -57,6 +57,27 @@ def test_the_measures_follow_their_definitions(played):
     np.testing.assert_allclose(table["published_service_level"], (1 - share).clip(min=0).mean(1))
 
 
+def test_the_fill_rate_is_a_share_however_small_demand_is():
+    plain = {"distribution": "rounded", "noise": {"standard_deviation": 0, "spread": 0}, "direct": 0}
+    env = meirl.make("divergent-stationary", demand=plain, horizon=4)
+    scenario = env.sample(2, 0)
+    for units in (0.01, 0.0):
+        small = scenario._replace(demand=torch.full_like(scenario.demand, units))
+        table = meirl.rollout(env, never, small)  # all is there at the start
+        assert table["fill_rate"].tolist() == pytest.approx([1.0 if units else 0.0] * 2)
+        assert table["fill_rate_same_period"].tolist() == table["fill_rate"].tolist()
+
+
+@pytest.mark.parametrize("changes", [{"horizon": 9}, {"horizon": 11}, {"retailers": 2}])
+def test_a_scenario_of_another_shape_is_refused(changes):
+    env = meirl.make("divergent-stationary", horizon=10)
+    other = meirl.make("divergent-stationary", **{"horizon": 10, **changes}).sample(2, 0)
+    expected = r"divergent-stationary: expected a scenario of \(horizon, retailers\) \(10, 3\), got "
+    for simulation in (meirl.rollout, meirl.simulate, meirl.trajectory):
+        with pytest.raises(ValueError, match=expected):
+            simulation(env, steady, other)
+
+
 def test_constant_orders_have_no_negative_variance():
     env = meirl.make("divergent-stationary")
     action = env.action(torch.tensor([[5.55, 2, 3, 4]])).expand(8, -1)

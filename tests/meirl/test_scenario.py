@@ -9,7 +9,8 @@ from scipy import stats
 from tolerances import SIGMAS, assert_distribution, assert_frequency, assert_mean, floored_normal
 
 import meirl
-from meirl.envs.scenario import BLOCK, seasonal_mean
+from meirl.envs import scenario
+from meirl.envs.scenario import BLOCK, sample_scenario, seasonal_mean
 
 EPISODES = 512
 
@@ -273,6 +274,20 @@ def test_switching_one_stressor_off_leaves_the_draws_of_the_others(name):
     if name.endswith("nonstationary") and name.startswith("meis"):  # same noise outside the shocks
         quiet = a.shock == 1
         assert torch.equal(a.demand[quiet], b.demand[quiet])
+
+
+def test_a_block_is_drawn_once_and_nobody_can_change_it(monkeypatch):
+    env, drawn, real = meirl.make("divergent-nonstationary", horizon=6), [], scenario._draw_demand
+    monkeypatch.setattr(scenario, "_draw_demand", lambda *given: drawn.append(0) or real(*given))
+    scenario._draw_block.cache_clear()
+    first = env.sample(8, 3)
+    before = first.demand.clone()
+    for field in (*first, *sample_scenario(env.parameters, 8, 3)):
+        field.fill_(0)
+    for k in range(0, BLOCK, 8):
+        again = env.sample(8, 3, first=k)
+        assert k or torch.equal(again.demand, before)
+    assert len(drawn) == 1
 
 
 def test_periods_at_repeat_and_selection_agree():

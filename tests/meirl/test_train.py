@@ -322,7 +322,7 @@ def test_a_chain_may_move_with_its_runs(tmp_path):
         train("ppo", meirl.make(there / "other.yaml"), small("ppo", steps=1), out=there / "run", resume=True)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "garbage", "foreign"])
+@pytest.mark.parametrize("damage", ["missing", "cut short", "garbage", "foreign", "a bit", "a name"])
 def test_a_bad_checkpoint_is_refused_by_name(finished, tmp_path, damage):
     path = tmp_path / "policy.pt"
     whole = (finished / "policy.pt").read_bytes()
@@ -332,6 +332,13 @@ def test_a_bad_checkpoint_is_refused_by_name(finished, tmp_path, damage):
         path.write_bytes(b"not a checkpoint")
     elif damage == "foreign":
         torch.save({"weights": torch.zeros(3)}, path)
+    elif damage == "a bit":  # of a weight: all else is as it was
+        middle = whole.index(load_checkpoint(finished / "policy.pt")["best"]["actor.0.weight"].numpy().tobytes())
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    elif damage == "a name":  # in the archive's list of contents, marked as UTF-8, which it no longer is
+        listed = whole.rindex(b"PK\x01\x02")
+        flagged = whole[: listed + 9] + b"\x08" + whole[listed + 10 : listed + 46] + b"\xff" + whole[listed + 47 :]
+        path.write_bytes(flagged)
     with pytest.raises(ValueError, match=r"policy\.pt"):
         load_policy(tmp_path)
 
@@ -358,6 +365,12 @@ def test_a_given_environment_is_not_changed(finished):
     assert load_policy(finished, "meis-stationary", horizon=9)[1].horizon == load_policy(finished, horizon=9)[1].horizon
     with pytest.raises(ValueError, match="cannot change horizon of an environment that is made: give its name"):
         load_policy(finished, meirl.make("meis-stationary"), horizon=9)
+
+
+def test_an_observation_that_is_asked_for_is_the_one_that_the_policy_was_trained_on(finished):
+    assert load_policy(finished, "meis-stationary", observation="full")[1].observation == "full"
+    with pytest.raises(ValueError, match="trained on the full observation, not on published"):
+        load_policy(finished, observation="published")
 
 
 def test_a_run_that_never_validated_has_no_policy(tmp_path):

@@ -90,11 +90,49 @@ def test_a_narrow_box_is_reported_and_widened(capsys):
     assert "level, retailer 1 ended at a bound" in capsys.readouterr().out
 
 
+def test_a_box_goes_by_names_not_by_their_order():
+    env, rule = small(), RULES["base-stock"]
+    box = {"level, warehouse": Range(200, 210), "level, retailer 1": Range(20, 30)}
+    options = {"episodes": 4, "generations": 1, "widen": False, "progress": False}
+    one, other = (tuning.tune(env, rule, box=dict(each), **options) for each in (box.items(), reversed(box.items())))
+    assert one.tuned.levels == other.tuned.levels
+    assert all(r.low <= one.tuned.levels[name] <= r.high for name, r in box.items())
+
+
 def test_widened_doubles_the_side_that_was_hit_within_natural_limits():
     box = {"a": Range(0, 10), "b": Range(0, 10), "c": Range(0, 10, 0, 10), "d": Range(0, 10, most=15)}
     wider = tuning.widened(box, np.array([9.95, 5.0, 0.0, 10.0]))
     assert wider == {"a": Range(0, 20), "d": Range(0, 15, most=15)}
     assert tuning.widened({"a": Range(0, 10)}, np.array([0.0])) == {"a": Range(-10, 10)}
+
+
+def test_a_second_search_begins_around_the_levels_of_the_first():
+    env = meirl.make("meis-nonstationary")
+    levels = heuristics.read_levels(env, "s-S").levels
+    box = tuning.near(env, heuristics.RULES["s-S"], levels)
+    assert list(box) == list(levels)
+    for name, first in heuristics.RULES["s-S"].ranges(env).items():
+        reach = 0.4 * levels[name] + 0.05 * (first.high - first.low)
+        assert box[name].low == pytest.approx(levels[name] - reach)
+        assert box[name].high == pytest.approx(levels[name] + reach)
+        assert (box[name].least, box[name].most) == (first.least, first.most)
+    order = heuristics.RULES["constant-order"]  # of no less than nothing, of no more than may be ordered
+    limits = {name: (r.least, r.most) for name, r in order.ranges(env).items()}
+    assert all(
+        tuning.near(env, order, dict.fromkeys(limits, 0.0))[name].low == low for name, (low, _) in limits.items()
+    )
+    largest = {name: high for name, (_, high) in limits.items()}
+    assert {name: r.high for name, r in tuning.near(env, order, largest).items()} == largest
+
+
+def test_tune_near_searches_around_what_is_there(tmp_path):
+    options = ["tune", "--env", "meis-nonstationary", "--heuristic", "s-S", "--episodes", "2", "--generations", "1"]
+    out = tmp_path / "again.yaml"
+    assert CliRunner().invoke(app, [*options, "--near", "--out", str(out)]).exit_code == 0
+    env = meirl.make("meis-nonstationary")
+    box = tuning.near(env, heuristics.RULES["s-S"], heuristics.read_levels(env, "s-S").levels)
+    found = heuristics.read_levels(env, out).provenance["box"]
+    assert {name: pytest.approx([r.low, r.high], rel=1e-5) for name, r in box.items()} == found
 
 
 def test_test_scenarios_are_never_looked_at(monkeypatch):
@@ -122,6 +160,9 @@ def test_a_search_that_fails_closes_its_bar(monkeypatch):
         ("base-stock", {"seed": 2_000_000_002}, "training seed"),
         ("base-stock", {"generations": 0}, "generations"),
         ("base-stock", {"finalists": 0}, "finalists"),
+        ("base-stock", {"candidates": 0}, r"candidates.* got \(64, 60, 0, 20\)"),
+        ("base-stock", {"box": {"level, retailer 1": Range(0, 9)}}, "box: expected ranges of level, warehouse, level"),
+        ("base-stock", {"box": {}}, "box: expected ranges of level, warehouse, level, retailer 1, got none"),
     ],
 )
 def test_tune_refuses(rule, options, message):
