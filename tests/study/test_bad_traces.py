@@ -43,7 +43,7 @@ def spoilt(tmp_path, changes, drop=(), source="divergent_stationary_random"):
         ({"cost": lambda x: x[:7]}, [], r"the field 'cost' should have shape \(500,\), got \(7,\)"),
         ({"cost": lambda x: x * np.nan}, [], "the field 'cost' has NaN"),
         ({"exo_lead_time": lambda x: x * 0}, [], "exo_lead_time must be whole numbers from 1 to 1"),
-        ({"orders": lambda x: -1 - x}, [], "orders must be numbers >= 0"),
+        ({"orders": lambda x: -1 - x}, [], "orders must be finite numbers >= 0"),
         ({"mood": lambda x: np.zeros(500)}, [], "nothing to compare the field 'mood' with"),
         ({"orders": lambda x: np.array(3.0)}, [], "the field 'orders' should have shape"),
         ({"orders": lambda x: np.array(["a"] * 500)}, [], "cannot be read as an .npz trace"),
