@@ -103,8 +103,7 @@ def tune(
     if path.is_dir():
         raise ValueError(f"{path}: a folder: expected a file to write levels to")
 
-    def to_beat() -> float | None:
-        """Cost of the levels that are there by now, None if they do not tell."""
+    def to_beat() -> float | None:  # cost of the levels that are there by now; None if they do not tell
         there = out is None and path.exists()
         return heuristics.read_levels(chain, path).provenance.get("validation_cost") if there else math.inf
 
@@ -116,8 +115,7 @@ def tune(
     if not kept.exists():  # if nothing can be written there, say so now; and leave nothing if the search is refused
         files.write(kept, b"")
         kept.unlink()
-    effort: dict[str, Any] = {"seed": seed, "episodes": episodes, "generations": generations}
-    found = tuning.tune(chain, rule, **effort, box=box, kept=kept).tuned
+    found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations, box=box, kept=kept).tuned
     cost = found.provenance["validation_cost"]
     if (old := to_beat()) is not None and old < cost:  # another search may have written there meanwhile
         typer.echo(f"validation cost {cost:,.2f}; kept {path}, which costs {old:,.2f} (--out FILE writes it elsewhere)")
@@ -132,8 +130,8 @@ def evaluate(
     env: EnvName,
     heuristic: Annotated[str | None, typer.Option(help="published, best, textbook, a rule or a YAML file")] = None,
     policy: Annotated[Path | None, typer.Option(help="folder of a training run")] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, max=MOST_EPISODES, help="of the test; default: 1,000")] = None,
-    warm_up: Annotated[int | None, typer.Option(min=0, help="played, not counted; default: the environment's")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, max=MOST_EPISODES, help="test episodes; default: all")] = None,
+    warm_up: Annotated[int | None, typer.Option(min=0, help="periods not counted; default: as in the file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Play the fixed test scenarios; print mean cost, standard error, tail, cost parts and fill rate."""

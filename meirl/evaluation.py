@@ -1,7 +1,7 @@
 """Fixed scenario sets, summaries and paired comparisons: how every policy is judged."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,16 +27,19 @@ def held_out(env: Env, purpose: Literal["validation", "test"], episodes: int | N
     return env.sample(count if episodes is None else episodes, seed)
 
 
-def cvar(costs: np.ndarray, share: float = 0.05) -> float:
-    """Conditional value at risk of costs ``(episodes,)``: the mean of the worst ``share`` of them, at least one.
+def cvar(costs: np.ndarray, share: float = 0.05) -> Any:
+    """Conditional value at risk of costs: the mean of the worst ``share`` of them, at least one.
+
+    Of ``(episodes,)`` a float; of ``(runs, episodes)`` one for each run, ``(runs,)``.
 
     Source: Rockafellar & Uryasev (2000), Optimization of conditional value-at-risk.
 
     >>> cvar(np.arange(100.0))
     97.0
     """
-    worst = max(1, round(share * len(costs)))
-    return float(np.sort(costs)[-worst:].mean())
+    worst = max(1, round(share * costs.shape[-1]))
+    tail = np.sort(np.ascontiguousarray(costs), axis=-1)[..., -worst:].mean(-1)
+    return tail if tail.ndim else float(tail)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, object]:

@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from . import CONTROLS, NAMES, Scenario, make
-from .scenario import FIRST_RESERVED_SEED
+from .scenario import BLOCK, FIRST_RESERVED_SEED
 
 Info = dict[str, Any]  # Gymnasium's
 
@@ -57,12 +57,18 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
-            seed = int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed
-            self._ahead = (self.chain.sample(self.num_envs, seed, first=k) for k in count(0, self.num_envs))
+            self._ahead = self._stream(int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed)
         self._periods, self._now = list(next(self._ahead).periods()), 0
         with torch.inference_mode():
             self._state = self.chain.reset(self.num_envs)
         return self._seen(), {}
+
+    def _stream(self, seed: int) -> Iterator[Scenario]:
+        """Endless scenarios of a seed, one a reset. `Env.sample` draws whole blocks, so several are drawn ahead."""
+        some = self.num_envs * -(-BLOCK // self.num_envs)
+        for first in count(0, some):
+            drawn = self.chain.sample(some, seed, first=first)
+            yield from (drawn[i : i + self.num_envs] for i in range(0, some, self.num_envs))  # type: ignore[misc]
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Play one period of every episode."""

@@ -96,9 +96,8 @@ class MeisEnv(Env):
         p, n = self.parameters, self.parameters.leaves
         self.node_names = ["middle", *self.names("leaf")]
         quantities = [p.order_options.middle, *[p.order_options.leaf] * n]
-        who = np.repeat(np.eye(1 + n), [len(each) for each in quantities], 0)
-        rows = np.pad(who * np.concatenate(quantities)[:, None], ((1, 0), (0, 0)))  # the first orders nothing
-        self._table = self.tensor(rows)  # order quantities of every action, (actions, N)
+        rows = np.repeat(np.eye(1 + n), [len(each) for each in quantities], 0) * np.concatenate(quantities)[:, None]
+        self._table = self.tensor(np.pad(rows, ((1, 0), (0, 0))))  # quantities by action, (actions, N); first nothing
         self.options, self.action_space = len(self._table), spaces.Discrete(len(self._table))
         self.largest_order = self._table.amax(0)
         self.holding_cost = self.tensor(per_node(p.holding_cost.middle, p.holding_cost.leaf, n))

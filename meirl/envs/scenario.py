@@ -119,7 +119,7 @@ def seasonal_mean(demand: Demand, horizon: int) -> np.ndarray:
     return mean * demand.day_factors[now % len(demand.day_factors)]
 
 
-@lru_cache(maxsize=8)  # who takes a few episodes at a time, as learners do, comes back for the rest of a block
+@lru_cache(maxsize=1)  # who takes a few episodes at a time, as a learner does, comes back for the rest of a block
 def _draw_block(p: Parameters, seed: int, block: int) -> tuple[np.ndarray, ...]:
     """Draw one block of `BLOCK` episodes; the fields are those of `Scenario`."""
     demand, horizon, retailers = p.demand, p.horizon, getattr(p, p.count)

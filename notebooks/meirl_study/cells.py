@@ -12,6 +12,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from meirl.evaluation import cvar
+
 from .chapter import Chapter, shown
 from .statistics import bootstrap, crossed
 from .study import BUDGETS
@@ -20,7 +22,6 @@ Cells = dict[tuple[str, str], np.ndarray]
 """By environment and policy, what every run made of every test episode: ``(seeds, episodes)``, one row for a rule."""
 LEARNERS = tuple(f"{algo} {budget}" for budget in BUDGETS.values() for algo in ("PPO", "A3C"))
 """What tables and figures call the agents: the algorithm and its budget, in multiples of the published one."""
-TAIL = 0.05  # share of the episodes that are the worst
 OPPONENTS = {"textbook rule": "textbook", "designed rule": "best"}
 """Tuned rules by what they are called here, with their name for `meirl.heuristics.load`."""
 MEASURES = {
@@ -108,9 +109,8 @@ def costs(cells: Cells, forms: Mapping[str, str], resamples: int) -> pd.DataFram
 
 
 def tail(cost: np.ndarray) -> float:
-    """CVaR of every run, ``(seeds, episodes)``, averaged over the runs: `meirl.evaluation.cvar`, all runs at once."""
-    worst = max(1, round(TAIL * cost.shape[1]))
-    return float(np.mean(np.sort(cost.copy(), axis=1)[:, -worst:].mean(1)))  # a copy has its rows in one piece
+    """CVaR of every run, ``(seeds, episodes)``, averaged over the runs."""
+    return float(np.mean(cvar(cost)))
 
 
 def service(table: pd.DataFrame, resamples: int) -> tuple[pd.DataFrame, pd.DataFrame]:

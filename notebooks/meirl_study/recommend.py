@@ -99,14 +99,14 @@ def today(env: Env, given: str | Path | None) -> tuple[Levels, str]:
 def search(env: Env, profile: str, seed: int, jobs: int = 1) -> dict[str, Levels]:
     """Tune every rule that fits, on the earlier part of the record; levels by rule, cheapest by validation first.
 
-    They are the only ones beside the chain afterwards.
+    Other rules have none beside the chain afterwards; files that bear no rule's name stay.
     """
     found = own.tune_all(env, jobs, seed=seed, **EFFORT[profile])
     folder = Path(env.name).with_suffix("")
     for name, each in found.items():
         tuning.write(each.tuned, folder / f"{name}.yaml")
     for path in folder.glob("*.yaml"):
-        if path.stem not in found:  # of an earlier run, of a chain that other rules fitted
+        if path.stem in RULES and path.stem not in found:  # of an earlier run, of a chain that other rules fitted
             path.unlink()
     return {name: each.tuned for name, each in found.items()}
 
@@ -136,7 +136,7 @@ def play(env: Env, policy: Policy, scenario: Scenario) -> Played:
     fill = _share(flows["filled"], flows["demand"], 1.0)
     service = pd.DataFrame({
         "fill rate": _share(in_all["filled"], in_all["demand"], 1.0),
-        "worst 5 %": [-cvar(-each, TAIL) for each in fill.T],
+        "worst 5 %": -cvar(-fill.T, TAIL),
         "on hand": [*on_hand[1:], on_hand[1:].sum()],
         "waiting": flows["backlog"].mean(0) / periods,
         "lost": _share(in_all["lost"], in_all["demand"], 0.0),

@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, NormalizeObservation, RecordEpisodeStatistics
 
 import meirl
-from meirl.envs import Costs, Flows
+from meirl.envs import Costs, Flows, scenario
+from meirl.envs.gym import InventoryEnv
 from meirl.envs.scenario import FIRST_RESERVED_SEED
 
 
@@ -150,6 +151,16 @@ def test_next_step_mode_plays_the_same_and_resets_one_step_later(name):
     np.testing.assert_array_equal(first, seen)
     assert (reward.sum(), terminated.any(), truncated.any(), info) == (0, False, False, {})
     np.testing.assert_array_equal(same.step(action)[0], later.step(action)[0])
+
+
+def test_environments_in_turn_draw_a_block_once_each(monkeypatch):
+    drawn, real = [], scenario._draw_demand
+    monkeypatch.setattr(scenario, "_draw_demand", lambda *given: drawn.append(0) or real(*given))
+    envs = [InventoryEnv("lost-sales", horizon=60) for _ in range(3)]
+    for episode in range(4):
+        for seed, env in enumerate(envs):
+            env.reset(seed=None if episode else seed)
+    assert len(drawn) == len(envs)
 
 
 def test_seeding_repeats_and_every_reset_is_a_fresh_episode(single):

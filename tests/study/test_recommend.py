@@ -155,10 +155,11 @@ def test_levels_of_an_earlier_run_are_gone(chain, monkeypatch):
     env, kept = meirl.make(chain), chain.with_suffix("")
     kept.mkdir()
     (kept / "s-S.yaml").write_text("rule: s-S", encoding="utf-8")
+    (kept / "mine.yaml").write_text("what: of the user's own", encoding="utf-8")
     search = own.Search(own.textbook(env), pd.DataFrame())
     monkeypatch.setattr(own, "tune_all", lambda *_, **__: {"echelon-s-S": search})
     recommend.search(env, "quick", 0)
-    assert [path.name for path in kept.iterdir()] == ["echelon-s-S.yaml"]
+    assert sorted(path.name for path in kept.iterdir()) == ["echelon-s-S.yaml", "mine.yaml"]
 
 
 def test_blocks_keep_the_time_of_the_year_if_either_part_has_a_whole_one(tmp_path):
