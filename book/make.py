@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import jupytext
 import nbformat
+import pandas as pd
 import papermill
 from joblib import Parallel, delayed, parallel_config
 from nbformat import NotebookNode
@@ -75,7 +76,7 @@ def make_book(root: Path, profile: Profile, seed: int, device: str, only: Iterab
         forecast.train(chapter)  # here, with a bar, and not in whichever page comes first
     execute(chosen, {"profile": profile, "seed": seed, "device": device}, source / "book", jobs)
     if profile == "full":
-        copy_runs(root)
+        copy_runs(root, whole=not only)
         if FIRST_PAGE in {page.name for page in chosen}:
             copy_evidence(root)
     return build(source, root / "_build" / ("html" if profile == "full" else "quick/html"))
@@ -115,9 +116,17 @@ def copy_evidence(root: Path) -> None:
     files.write(readme, f"{before}{EVIDENCE_BEGINS}\n\n{answer(root)}\n\n{EVIDENCE_ENDS}{after}")
 
 
-def copy_runs(root: Path) -> None:
-    """Give readers a table of every run of the full study and of the experiments beside it."""
-    files.write(root / "book" / "_static" / "runs.csv", every_run(root / "runs" / "full").to_csv(index=False))
+def copy_runs(root: Path, whole: bool) -> None:
+    """Give readers a table of every run of the full study and of the experiments beside it.
+
+    Args:
+        root: the project's folder.
+        whole: all pages were executed; else published runs that are not here stay: other pages rest on them.
+    """
+    runs, path = every_run(root / "runs" / "full"), root / "book" / "_static" / "runs.csv"
+    if not whole and path.exists():
+        runs = pd.concat([pd.read_csv(path), runs]).drop_duplicates("run", keep="last").sort_values("run")
+    files.write(path, runs.to_csv(index=False))
 
 
 def stage(root: Path) -> Path:

@@ -125,9 +125,9 @@ def train(
     """
     if env.device.type != "cpu":
         raise ValueError(f"A3C learns in processes: make the environment with device='cpu', not {env.device}")
-    most = max(16, 4 * (os.cpu_count() or 1))
-    if config.workers > most:
+    if config.workers > (most := max(16, 4 * (os.cpu_count() or 1))):
         raise ValueError(f"workers: at most {most} on this machine, or it would stall; got {config.workers}")
+    torch.set_num_threads(1)  # as the workers: the last digits of the first weights depend on it
     network = seeded(Network, env, config, seed)
     with Run(env, "a3c", config, seed, network, out, resume=resume, progress=progress) as run:
         shared, rounds = SharedLearner(network), [0] * config.workers

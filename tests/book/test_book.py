@@ -195,6 +195,21 @@ def test_the_published_results_are_those_of_the_table_on_the_first_page():
         assert shown[names[policy]][env].split()[0] == f"{cell['cost'].mean():,.{digits}f}"
 
 
+def test_runs_that_other_pages_rest_on_stay_in_the_published_table(monkeypatch, tmp_path):
+    """A page may be executed where only its own runs are kept, or none; the whole book begins anew."""
+    path = tmp_path / "book" / "_static" / "runs.csv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame({"run": ["a", "c"], "cost": [1.1, 3.3]}).to_csv(path, index=False)
+    monkeypatch.setattr(book, "every_run", lambda root: pd.DataFrame())
+    book.copy_runs(tmp_path, whole=False)
+    assert path.read_text(encoding="utf-8").split() == ["run,cost", "a,1.1", "c,3.3"]
+    monkeypatch.setattr(book, "every_run", lambda root: pd.DataFrame({"run": ["b", "c"], "cost": [2.2, 4.4]}))
+    book.copy_runs(tmp_path, whole=False)
+    assert path.read_text(encoding="utf-8").split() == ["run,cost", "a,1.1", "b,2.2", "c,4.4"]
+    book.copy_runs(tmp_path, whole=True)
+    assert path.read_text(encoding="utf-8").split() == ["run,cost", "b,2.2", "c,4.4"]
+
+
 def test_every_page_is_in_the_table_of_contents():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
