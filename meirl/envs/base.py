@@ -216,6 +216,13 @@ class Env(ABC):
         return self.tensor(seasonal_mean(self.parameters.demand, self.horizon))
 
     @cached_property
+    def expected_recent(self) -> torch.Tensor:
+        """What the last demands were expected to be, ``(horizon + 1, REMEMBERED)``; the mean before the start."""
+        back = np.arange(self.horizon + 1)[:, None] - np.arange(1, REMEMBERED + 1)
+        before, mean = torch.as_tensor(back < 0, device=self.device), self.parameters.demand.average
+        return torch.where(before, mean, self.seasonal_mean[np.maximum(back, 0)])
+
+    @cached_property
     def week_ahead(self) -> torch.Tensor:
         """By how much the days that an order covers are above the week's mean, by period, ``(horizon + 1,)``, a share.
 
@@ -256,16 +263,13 @@ class Env(ABC):
         """Names of the demands that a state remembers; their unit; and what the season led to expect, by period."""
         nodes = self.node_names[-self.expected_demand.shape[1] :]
         names = [f"demand {k} ago, {node}" for k in range(1, REMEMBERED + 1) for node in nodes]
-        back = np.arange(self.horizon + 1)[:, None] - np.arange(1, REMEMBERED + 1)
-        season = self.seasonal_mean[np.clip(back, 0, self.horizon - 1)] / self.parameters.demand.average
-        expected = season.repeat_interleave(len(nodes), 1) / NEWS_PERIODS
-        return names, self.expected_demand * NEWS_PERIODS, expected
+        expected = (self.expected_recent / self.parameters.demand.average).repeat_interleave(len(nodes), 1)
+        return names, self.expected_demand * NEWS_PERIODS, expected / NEWS_PERIODS
 
     def news(self, observation: Observation) -> Feature:
         """Recent demand less what the season led to expect, ``(batch, REMEMBERED * locations)``, newest period first.
 
-        In units of `NEWS_PERIODS` periods of mean demand. It stays above 0 while a shock is on, which nothing else
-        shows.
+        In units of `NEWS_PERIODS` periods of mean demand; above 0 while a shock is on, which nothing else shows.
         """
         (names, unit, expected), recent = self._recent, observation.state.recent_demand
         return Feature(names, (recent / unit).flatten(1) - expected[observation.period], -LARGEST)

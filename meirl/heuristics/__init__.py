@@ -36,8 +36,7 @@ def load(env: Env, name: str | Path = "best") -> Policy:
     Args:
         env: the environment.
         name: ``never-order``; ``published``, the study's baseline as it was; ``best``, the tuned rule with the lowest
-            validation cost; ``textbook``, the best of those that any textbook has; the name of any tuned rule; or a
-            file that `tuning.write` wrote.
+            validation cost; ``textbook``, the best of those that any textbook has; any tuned rule; or a file of levels.
 
     Raises:
         ValueError: if the name is unknown, or nothing was tuned for the environment.

@@ -156,10 +156,8 @@ def informed(
     """
     env, period = observation.env, observation.period
     memory, weight_up, weight_down, *pace = levels.split(1, dim=1)
-    back = torch.arange(REMEMBERED, device=env.device)
-    seen = observation.state.recent_demand[:, :, -env.retailers :].mean(2)
-    excess = seen - env.seasonal_mean[(period - 1 - back).clamp(min=0)]
-    share = memory**back
+    excess = observation.state.recent_demand[:, :, -env.retailers :].mean(2) - env.expected_recent[period]
+    share = memory ** torch.arange(REMEMBERED, device=env.device)
     news = (share * excess).sum(1, keepdim=True) / share.sum(1, keepdim=True)
     upstream = upstream + weight_up * env.retailers * news
     downstream = downstream + weight_down * news * shares
@@ -172,9 +170,8 @@ def informed(
 def informed_box(env: Env) -> Box:
     """Search range of the levels of `informed`."""
     up, most = env.node_names[0], PACE_PERIODS * env.parameters.demand.average
-    weight = Range(-NEWS_WEIGHT / 4, NEWS_WEIGHT)
     box = {"memory of recent demand": Range(0, 1, 0, 1)}
-    box |= {f"weight of recent demand, {node}": weight for node in (up, "retailer")}
+    box |= {f"weight of recent demand, {node}": Range(-NEWS_WEIGHT / 4, NEWS_WEIGHT) for node in (up, "retailer")}
     if not env.parameters.endless:
         box[f"level per period left, {up}"] = Range(0, most * env.retailers, 0)
         box["level per period left, retailer"] = Range(0, most, 0)

@@ -199,6 +199,13 @@ def test_informed_levels_never_exceed_what_the_time_left_can_use():
 
 
 @pytest.mark.parametrize("name", ["divergent-nonstationary", "meis-nonstationary"])
+def test_a_week_that_begins_quiet_is_no_news_at_the_start(name):
+    env = meirl.make(name, dtype=torch.float64, demand={"week": (0.3, 1, 1, 1, 1, 1, 1.7)})
+    state = env.reset(1)
+    assert informed_levels(env, state.recent_demand[0].tolist(), [0.7, 2, 3, 1e6, 1e6], 0) == pytest.approx([100, 40])
+
+
+@pytest.mark.parametrize("name", ["divergent-nonstationary", "meis-nonstationary"])
 def test_seasonal_demand_is_no_news(name):
     env = meirl.make(name, dtype=torch.float64)
     p = env.parameters.demand

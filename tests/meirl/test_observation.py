@@ -95,6 +95,23 @@ def test_before_the_first_period_there_is_no_news(name):
     )
 
 
+@pytest.mark.parametrize(
+    "demand", [{"season": {"amplitude": 0.5, "period": 35, "phase": 9}}, {"week": (0.9, 0.9, 1, 1, 1.3, 1.6, 0.3)}]
+)
+@pytest.mark.parametrize("name", ["divergent-nonstationary", "meis-nonstationary"])
+def test_nor_is_there_if_the_season_does_not_begin_at_its_mean(name, demand):
+    """Before the start is mean demand, and the first period, which is above or below it, is compared with its own."""
+    env = meirl.make(name, dtype=torch.float64, demand=demand)
+    assert abs(env.seasonal_mean[0] / env.parameters.demand.average - 1) > 0.05
+    for period in (0, 3):
+        known = env.seasonal_mean[:period].flip(0).tolist() + [env.parameters.demand.average] * (REMEMBERED - period)
+        assert env.expected_recent[period].tolist() == pytest.approx(known)
+    seen = env.observe(env.reset(1), 0).named()
+    assert [v.item() for key, v in seen.items() if key.startswith("demand")] == pytest.approx(
+        [0] * len(customers(env)) * 5
+    )
+
+
 def test_recent_demand_of_the_divergent_chain_is_news_over_the_season():
     """Mean demand is 12 and 3.6 at the warehouse; the season leads to expect 1 + 0.7 sin(2 pi t / 120) of it."""
     env = meirl.make("divergent-nonstationary", dtype=torch.float64)

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import Memory
 
 from meirl.envs import Env, Observation, Scenario, make
-from meirl.envs.base import REMEMBERED
 from meirl.heuristics import RULES, Rule, tuning
 from meirl.rollout import Policy, rollout
 
@@ -47,8 +45,7 @@ def blindfold(env: Env, fact: str) -> Blindfold:
 
 def _as_expected(observation: Observation) -> Observation:
     env, state = observation.env, observation.state
-    back = torch.arange(REMEMBERED, device=env.device)
-    season = env.seasonal_mean[(observation.period - 1 - back).clamp(min=0)] / env.parameters.demand.average
+    season = env.expected_recent[observation.period] / env.parameters.demand.average
     recent = season[:, None] * env.expected_demand  # (REMEMBERED, locations)
     return observation._replace(state=state._replace(recent_demand=recent.expand_as(state.recent_demand)))
 
