@@ -86,12 +86,11 @@ def rollout(env: Env, policy: Policy, scenario: Scenario) -> pd.DataFrame:
     periods = scenario.horizon - env.parameters.warm_up
     money = {"cost": totals.cost, **{f"cost_{part}": cost for part, cost in totals.costs._asdict().items()}}
     flow = {name: moved.sum(1) for name, moved in totals.flows._asdict().items()}  # over nodes
-    demand = flow["demand"].clamp(min=torch.finfo(env.dtype).tiny)  # none is filled of none
     upstream, squares = totals.flows.ordered[:, 0], totals.ordered_squared[:, 0]
     variance = (totals.demand_squared / periods - (totals.flows.demand / periods).square()).sum(1)
     table = {key: value / env.cost_unit for key, value in money.items()} | {
-        "fill_rate": flow["filled"] / demand,
-        "fill_rate_same_period": flow["filled_same_period"] / demand,
+        "fill_rate": (flow["filled"] / flow["demand"]).nan_to_num(1.0),  # of nothing, all is filled
+        "fill_rate_same_period": (flow["filled_same_period"] / flow["demand"]).nan_to_num(1.0),
         "lost": flow["lost"],
         "forgotten": flow["forgotten"],
         "on_hand": totals.on_hand.sum(1) / periods,
