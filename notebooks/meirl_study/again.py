@@ -1,4 +1,4 @@
-"""Every tuned rule searched again, around the levels that the book plays: what those leave, and whose verdict it is."""
+"""The tuned rules searched again, around the levels that the book plays: what those leave, and whose verdict it is."""
 
 from __future__ import annotations
 
@@ -76,14 +76,17 @@ def play(envs: Mapping[str, Env], cells: pd.DataFrame, tests: Mapping[str, Scena
         cells: of `best`.
         tests: the test scenarios of every environment.
     """
-    played = {}
-    for cell, both in zip(cells.index, cells[["levels before", "levels after"]].to_numpy(), strict=True):
-        name, rule = cell
-        ranges = RULES[rule].ranges(envs[name])  # the order in which a rule reads its levels
-        rows = [np.array([levels[each] for each in ranges]) for levels in both]
-        costs = [rollout(envs[name], RULES[rule].policy(envs[name], row), tests[name])["cost"] for row in rows]
-        played[name, rule] = np.stack(costs)
-    return played
+    both = zip(cells.index, cells[["levels before", "levels after"]].to_numpy(), strict=True)
+    return {
+        (name, rule): np.stack([costs(envs[name], rule, levels, tests[name]) for levels in pair])
+        for (name, rule), pair in both
+    }
+
+
+def costs(env: Env, rule: str, levels: Mapping[str, float], scenario: Scenario) -> np.ndarray:
+    """Cost of a rule with levels by name in every episode, ``(episodes,)`` in units of ``cost_unit``."""
+    in_order = np.array([levels[name] for name in RULES[rule].ranges(env)])
+    return rollout(env, RULES[rule].policy(env, in_order), scenario)["cost"].to_numpy()
 
 
 def validated(envs: Mapping[str, Env], table: pd.DataFrame) -> float:
@@ -95,6 +98,13 @@ def validated(envs: Mapping[str, Env], table: pd.DataFrame) -> float:
         now = tuning.mean_costs(env, rule, rows, held_out(env, "validation"))
         worst = max(worst, float(np.abs(now / found["validation_cost"] - 1).max()))
     return worst
+
+
+def effort(table: pd.DataFrame) -> pd.DataFrame:
+    """Million simulated steps of all seeds of the ``first`` and of the ``second`` search, by environment and rule."""
+    steps = table.groupby(["env", "rule", "search"], sort=False)["simulated_steps"].sum() / 1e6
+    cells = dict.fromkeys(zip(table["env"], table["rule"], strict=True))
+    return pd.DataFrame({cell: {"first": steps[*cell, 1], "second": steps[*cell, 2]} for cell in cells}).T
 
 
 def gains(cells: pd.DataFrame, played: Played) -> pd.DataFrame:
@@ -157,9 +167,9 @@ def verdicts(
 
     Returns:
         Index: environment, opponent (a key of `meirl_study.cells.OPPONENTS`), agent. ``rule`` and ``levels``: the
-        opponent after the second search; ``before`` and ``value``: what the agent costs more than the opponent of
-        before, and than that of after, in per cent of its cost, ``low`` and ``high`` of ``value``; ``said`` and
-        ``says``: the verdicts.
+        opponent after the second search; ``changed``, whether it is another than the book's, or has other levels;
+        ``before`` and ``value``: what the agent costs more than the opponent of before, and than that of after, in per
+        cent of its cost, ``low`` and ``high`` of ``value``; ``said`` and ``says``: the verdicts.
 
     Raises:
         ValueError: if the published runs met other levels than those that are committed now.
@@ -170,8 +180,8 @@ def verdicts(
         agents = {algo: rollout(env, load_agent(algo.lower(), name)[0], tests[name])["cost"] for algo in ("PPO", "A3C")}
         for opponent in OPPONENTS:
             textbook = opponent == "textbook rule"
-            rule, when = strongest(cells, name, textbook)
-            before, after = played[name, best_rule(env, textbook=textbook)][0], played[name, rule][when]
+            (rule, when), known = strongest(cells, name, textbook), best_rule(env, textbook=textbook)
+            before, after = played[name, known][0], played[name, rule][when]
             if not math.isclose(before.mean(), published[name, opponent][0], rel_tol=1e-5):
                 raise ValueError(f"{RESULTS.name}: the {opponent} on {name} has another cost than with its levels now")
             for learner in LEARNERS:
@@ -179,8 +189,8 @@ def verdicts(
                 old, new = (against(runs, agent, each) for each in (before, after))
                 said, says = (verdict(each["low"], each["high"]) for each in (old, new))
                 rows[name, opponent, learner] = {
-                    "rule": rule, "levels": ("before", "after")[when], "before": old["value"], **new, "said": said,
-                    "says": says,
+                    "rule": rule, "levels": ("before", "after")[when], "changed": bool(when) or rule != known,
+                    "before": old["value"], **new, "said": said, "says": says,
                 }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index")
 

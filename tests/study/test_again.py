@@ -89,6 +89,12 @@ def test_what_is_played_is_the_rule_with_these_levels(envs, cells, tests):
     assert after.mean() < before.mean()
 
 
+def test_effort_is_that_of_all_seeds(table):
+    effort = again.effort(table).loc[(NAME, RULE)]
+    assert effort["first"] == read_levels(meirl.make(NAME), RULE).provenance["simulated_steps"] / 1e6
+    assert effort["second"] == those(table, NAME, RULE, 2)["simulated_steps"].sum() / 1e6
+
+
 def test_validation_costs_are_computed_again(monkeypatch, envs):
     monkeypatch.setattr(meirl.evaluation, "VALIDATION_EPISODES", EPISODES)
     env, levels = envs[NAME], read_levels(envs[NAME], RULE).levels
@@ -148,17 +154,18 @@ def test_a_verdict_follows_the_opponent_of_now(monkeypatch, tmp_path, envs):
     }
     lead = agents["ppo"].to_numpy()
     played = {(name, rule): np.stack([lead + 50, lead - 50]) for rule in ("s-S", "s-S-cover-informed")}
-    costs = costs_of(**{"s-S": [9.0, 8.0], "s-S-cover-informed": [5.0, 6.0]})
+    cells = costs_of(**{"s-S": [9.0, 8.0], "s-S-cover-informed": [5.0, 6.0]})
     runs = {f"{a} {b}": [lead.mean()] * 2 for a in ("PPO", "A3C") for b in ("1×", "10×")}
     runs |= {opponent: [lead.mean() + 50] for opponent in ("textbook rule", "designed rule")}
     rows = [{"env": name, "policy": policy, "cost": cost} for policy, costs in runs.items() for cost in costs]
     monkeypatch.setattr(again, "RESULTS", tmp_path / "results.csv")
     pd.DataFrame(rows).to_csv(again.RESULTS, index=False)
-    found = again.verdicts(one, costs, tests, played)
+    found = again.verdicts(one, cells, tests, played)
     textbook, designed = (found.loc[(name, opponent, "PPO 10×")] for opponent in ("textbook rule", "designed rule"))
     assert (textbook["said"], textbook["says"], textbook["levels"]) == ("beats", "loses to", "after")
     assert (designed["said"], designed["says"], designed["levels"]) == ("beats", "beats", "before")
     assert textbook["before"] < 0 < textbook["value"]
+    assert (textbook["changed"], designed["changed"]) == (True, False)
     played[name, "s-S"][0] += 1
     with pytest.raises(ValueError, match=r"results\.csv: the textbook rule on meis-nonstationary has another cost"):
-        again.verdicts(one, costs, tests, played)
+        again.verdicts(one, cells, tests, played)
