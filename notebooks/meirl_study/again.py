@@ -35,7 +35,7 @@ def searches(envs: Mapping[str, Env]) -> pd.DataFrame:
 
     Returns:
         ``env``, ``rule``, ``search``, ``seed``, ``generations``, ``simulated_steps`` (of all seeds, where committed),
-        ``validation_cost`` and ``levels`` by name. Rules come in the order of the study.
+        ``validation_cost`` and ``levels`` by name. Environments come in the order of ``envs``.
     """
     again = pd.read_json(FILE, lines=True)
     again = again[again["env"].isin(envs)]
@@ -45,7 +45,9 @@ def searches(envs: Mapping[str, Env]) -> pd.DataFrame:
             levels = read_levels(envs[name], rule)
             made = {key: levels.provenance[key] for key in ("generations", "simulated_steps", "validation_cost")}
             committed.append({"env": name, "rule": rule, "search": 1, "seed": -1, **made, "levels": levels.levels})
-    return pd.concat([pd.DataFrame(committed), again], ignore_index=True)
+    order = {name: place for place, name in enumerate(envs)}
+    both = pd.concat([pd.DataFrame(committed), again], ignore_index=True)
+    return both.sort_values("env", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:

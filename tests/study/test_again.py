@@ -58,6 +58,11 @@ def test_all_opponents_of_the_book_were_searched_again_around_their_committed_le
                 assert sum(inside) >= len(inside) - 2  # a box that a search hit was widened
 
 
+def test_all_rules_of_an_environment_stand_together(envs, table):
+    assert list(dict.fromkeys(table["env"])) == list(envs)
+    assert table["env"].ne(table["env"].shift()).sum() == len(envs)
+
+
 def test_committed_levels_are_a_first_search(envs, table):
     first = those(table, NAME, RULE, 1)
     committed = read_levels(envs[NAME], RULE)
