@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,23 +28,20 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; one whose packages are missing says what to install."""
-        for other in entry_points(group="meirl.commands", name=cmd_name):
-            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            try:
-                single.command(cmd_name)(other.load())
-            except ImportError as error:
-                anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-                single.command(cmd_name, context_settings=anything)(_missing(cmd_name, str(error)))
-            return typer.main.get_command(single)
-        return super().get_command(ctx, cmd_name)
+        if not (others := [*entry_points(group="meirl.commands", name=cmd_name)]):
+            return super().get_command(ctx, cmd_name)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        try:
+            single.command(cmd_name)(others[0].load())
+        except ImportError as error:
+            reason = f"{cmd_name} needs more packages ({error}): pip install 'meirl[book]'"
 
+            @single.command(cmd_name, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+            def refuse() -> None:
+                """Not installed: it comes with meirl's extra `book`."""
+                raise ValueError(reason)
 
-def _missing(name: str, reason: str) -> Callable[[], None]:
-    def refuse() -> None:
-        """Not installed: it comes with meirl's extra `book`."""
-        raise ValueError(f"{name} needs more packages ({reason}): pip install 'meirl[book]'")
-
-    return refuse
+        return typer.main.get_command(single)
 
 
 MOST_EPISODES = 10_000  # of one rollout

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -21,7 +22,7 @@ def write(path: Path, content: str | bytes) -> None:
 
     What writes that were killed left beside it goes, once it is so old that nobody can still be at it.
     """
-    for left in path.parent.glob(f".{path.name}.*.partial"):
+    for left in path.parent.glob(f".{escape(path.name)}.*.partial"):
         with suppress(OSError):
             if left.stat().st_mtime < time.time() - STALE:
                 left.unlink()

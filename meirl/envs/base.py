@@ -19,7 +19,6 @@ ObservationSet = Literal["published", "full"]
 OBSERVATION_SETS: tuple[str, ...] = get_args(ObservationSet)
 SEASON = ["season, sine", "season, cosine"]
 CLOCK = ["time left", "the end is near"]
-DAY = "day {} of the week"
 NEAR = 30  # periods: "the end is near" is exp(-time left / NEAR), which tells the last weeks of an episode apart
 REMEMBERED = 5  # periods of demand that a planner looks back on: shocks last 3 to 7
 LARGEST = float(np.finfo(np.float32).max)
@@ -96,28 +95,15 @@ class Observation(NamedTuple):
 class Env(ABC):
     """An inventory system as pure functions over batches of episodes. N = 1 + R nodes, upstream first."""
 
-    name: str  #: what `meirl.make` was asked for
-    parameters: Parameters  #: validated
-    observation: ObservationSet  #: the observation set, ``published`` or ``full``
-    device: torch.device  #: where states and scenarios live
-    dtype: torch.dtype  #: floating type of states and scenarios
     chain: ClassVar[str]  #: name of the kind of chain
     source: ClassVar[str]  #: what the upstream node orders from
-    horizon: int  #: periods of an episode
-    nodes: int  #: number of all nodes, N
-    retailers: int  #: number of nodes that face customers, R
     node_names: list[str]  #: of all nodes
     action_space: spaces.Space  #: Gymnasium space of one episode's action
     options: int | None = None  #: number of discrete actions, each one node's order; None: all order in every period
     largest_order: torch.Tensor  #: most that each node can order in a period, ``(N,)`` units
     holding_cost: torch.Tensor  #: of a unit on hand for a period at each node, ``(N,)``
     shortage_cost: torch.Tensor  #: of a customer's unit that waits for a period at each retailer, ``(R,)``
-    record: recorded.Sampler | None  #: what draws demand from a record, if there is one
-    demand_shares: torch.Tensor  #: mean demand of each retailer over that of their average, ``(R,)``
-    mean_demand: torch.Tensor  #: mean demand of a period that each node serves, ``(N,)`` units
     expected_demand: torch.Tensor  #: mean demand of a period at each location that has customers, ``(1, locations)``
-    sees_end: bool  #: whether the observation shows the time left: only then may a learner take the horizon as the end
-    cost_unit: float  #: reported cost = cost of the periods after the warm-up / this
 
     def __init__(
         self, name: str, parameters: Parameters, observation: ObservationSet = "full",
@@ -127,22 +113,31 @@ class Env(ABC):
             raise ValueError(f"observation must be one of {', '.join(OBSERVATION_SETS)}, got {observation!r}")
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
-        self.name, self.parameters, self.observation = name, parameters, observation
+        self.name: str = name  #: what `meirl.make` was asked for
+        self.parameters: Parameters = parameters  #: validated
+        self.observation: ObservationSet = observation  #: the observation set, ``published`` or ``full``
+        self.dtype: torch.dtype = dtype  #: floating type of states and scenarios
         try:
-            self.device, self.dtype = torch.device(device), dtype
+            self.device: torch.device = torch.device(device)  #: where states and scenarios live
             self.tensor(0)
         except (RuntimeError, AssertionError, TypeError) as error:  # PyTorch's, by the kind of device
             raise ValueError(f"device {str(device)!r} cannot be used: {first_line(error)}") from error
-        self.horizon = parameters.horizon
+        self.horizon: int = parameters.horizon  #: periods of an episode
+        #: whether the observation shows the time left: only then may a learner take the horizon as the end
         self.sees_end = observation == "full" and not parameters.endless
         counted = self.horizon - parameters.warm_up if parameters.cost_per == "period" else 1
-        self.cost_unit = parameters.cost_unit * counted
-        demand, self.retailers = parameters.demand, getattr(parameters, parameters.count)
+        #: reported cost = cost of the periods after the warm-up / this
+        self.cost_unit: float = parameters.cost_unit * counted
+        demand = parameters.demand
+        self.retailers: int = getattr(parameters, parameters.count)  #: number of nodes that face customers, R
+        #: mean demand of each retailer over that of their average, ``(R,)``
         self.demand_shares = self.tensor(demand.shares(self.retailers))
+        #: mean demand of a period that each node serves, ``(N,)`` units
         self.mean_demand = self.tensor(per_node(demand.average * self.retailers, demand.mean, self.retailers))
+        #: what draws demand from a record, if there is one
         self.record = recorded.Sampler(demand.record, parameters.locations, self.horizon) if demand.record else None
         self._prepare()
-        self.nodes = len(self.node_names)
+        self.nodes: int = len(self.node_names)  #: number of all nodes, N
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -172,7 +167,11 @@ class Env(ABC):
 
     @abstractmethod
     def step(self, state: Any, orders: torch.Tensor, exogenous: Any) -> Transition:
-        """Play one period; the subclass lists the order of events."""
+        """Play one period with order quantities ``(batch, N)`` in units; the subclass lists the order of events.
+
+        Raises:
+            ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
+        """
 
     @abstractmethod
     def orders(self, action: torch.Tensor) -> torch.Tensor:
@@ -241,7 +240,7 @@ class Env(ABC):
         if not self.parameters.endless:
             columns |= zip(CLOCK, (left / self.horizon, np.exp(-left / NEAR)), strict=True)
         week = len(self.parameters.demand.week or ())
-        columns |= {DAY.format(day + 1): now % week == day for day in range(week)}
+        columns |= {f"day {day + 1} of the week": now % week == day for day in range(week)}
         return list(columns), self.tensor(np.stack([*columns.values()], 1) if columns else np.empty((len(now), 0)))
 
     def calendar(self, period: int, episodes: int) -> Feature:
@@ -274,10 +273,10 @@ class Env(ABC):
         (names, unit, expected), recent = self._recent, observation.state.recent_demand
         return Feature(names, (recent / unit).flatten(1) - expected[observation.period], -LARGEST)
 
-    def check_orders(self, orders: torch.Tensor) -> None:
+    def check_orders(self, orders: torch.Tensor, episodes: int) -> None:
         """Refuse orders of the wrong shape and what is no finite number >= 0, by a ValueError with what it is."""
-        if orders.ndim != 2 or orders.shape[1] != self.nodes:
-            expected = f"(batch, {self.nodes}) for {', '.join(self.node_names)}"
+        if orders.shape != (episodes, self.nodes):
+            expected = f"({episodes}, {self.nodes}) for {', '.join(self.node_names)}"
             raise ValueError(f"{self.name}: orders must be {expected}, got {tuple(orders.shape)}")
         for extreme in torch.aminmax(orders):  # NaN spreads through both and fails any comparison
             if not 0 <= (bad := extreme.item()) < math.inf:

@@ -1,6 +1,6 @@
 """The divergent chain: supplier -> warehouse -> retailers, every node ordering in every period."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -65,16 +65,6 @@ class DivergentParameters(Parameters):
             values = {key: value for key, value in values.items() if key != "serve_largest_first"}
             values["rationing"] = "largest order" if old else "first retailer"
         return values
-
-    @model_validator(mode="after")
-    def _one_value_per_retailer(self) -> Self:
-        lists = {name: getattr(self, name) for name in type(self).model_fields if name != "locations"}
-        for group in ("holding_cost", "initial_stock", "max_inventory", "order_cost"):
-            lists[f"{group}.retailer"] = getattr(lists[group], "retailer", None)
-        for name, value in lists.items():
-            if isinstance(value, tuple) and len(value) != self.retailers:
-                raise ValueError(f"{name} lists {len(value)} values for {self.retailers} retailers")
-        return self
 
 
 class DivergentState(NamedTuple):
@@ -151,16 +141,8 @@ class DivergentEnv(Env):
 
         ``ships: at once`` puts 4 before 3, and ``receives: after shipping`` the warehouse's receipts behind it. Where
         ``unshipped: vanishes``, what 3 leaves is forgotten.
-
-        Args:
-            state: state before the period.
-            orders: order quantities, ``(batch, N)`` units, upstream first.
-            exogenous: what nature does in the period.
-
-        Raises:
-            ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
         """
-        self.check_orders(orders)
+        self.check_orders(orders, len(state.on_hand))
         # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
         limits = self.limits
         orders = torch.minimum(orders, limits["order_cap"])

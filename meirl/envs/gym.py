@@ -93,7 +93,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
     def play(self, actions: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """Play one period and reset nothing: observations, rewards, costs and flows.
 
-        `ResetNeeded` if the episodes are over or have not begun, ValueError if the actions have the wrong shape.
+        `ResetNeeded` if the episodes are over or have not begun, ValueError if the actions are not what is expected.
         """
         env = self.chain
         if self._ahead is None or self.is_over:
@@ -101,6 +101,8 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         chosen = np.array(actions)  # a copy: PyTorch takes no array that runs backwards
         if chosen.shape != (expected := (self.num_envs, *env.action_space.shape)):  # type: ignore[misc]
             raise ValueError(f"{env.name}: actions must have shape {expected}, got {chosen.shape}")
+        if chosen.dtype.kind not in "fiub":
+            raise ValueError(f"{env.name}: actions must be numbers, got {actions!r}")
         action = torch.as_tensor(chosen, dtype=env.dtype if chosen.dtype.kind == "f" else None, device=env.device)
         self._state, costs, flows = env.step(self._state, env.orders(action), self._periods[self._now])
         self._now += 1

@@ -146,16 +146,8 @@ class MeisEnv(Env):
            first leaf first; what is missing becomes due tomorrow.
         4. Backlog: leaf stock fills it, oldest first; the rest ages by a day; what is too old is withdrawn.
         5. Cost: shortage, holding, pipeline, ordering, withdrawals.
-
-        Args:
-            state: state before the day.
-            orders: order quantities, ``(batch, N)`` units, upstream first.
-            exogenous: what nature does on the day.
-
-        Raises:
-            ValueError: if ``orders`` has the wrong shape, a negative value or NaN.
         """
-        self.check_orders(orders)
+        self.check_orders(orders, len(state.on_hand))
         # Constants are tensors: mixing in Python numbers costs a conversion each, felt when the batch is small.
         constants = self._constants
         # 1. order: a slot of the pipeline is the number of days from today; the last one is still empty

@@ -3,10 +3,11 @@
 Where locations differ, a parameter is a list with one number each.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from ..config import Days, Factor, Model, NonNegative, Positive, Probability, Weight
 from .recorded import Record
@@ -19,6 +20,15 @@ NonNegativeEach = Annotated[
     Annotated[NonNegative, Tag("one")] | Annotated[tuple[NonNegative, ...], Tag("each")], _one_or_each
 ]  # fmt: skip
 """One number for all locations, or a list with one each."""
+
+
+def _each(model: BaseModel, group: str = "") -> Iterator[tuple[str, Any]]:
+    """Key and value of every parameter, nested ones included, that may be a list with one number each."""
+    for name, field in type(model).model_fields.items():
+        if isinstance(value := getattr(model, name), BaseModel):
+            yield from _each(value, f"{group}{name}.")
+        elif _one_or_each in field.metadata:
+            yield f"{group}{name}", value
 
 
 class Season(Model):
@@ -89,6 +99,8 @@ class Demand(Model):
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
         mixed = self.distribution in ("negative binomial", "gamma")
+        if 0 < self.variation < 1e-6:
+            raise ValueError(f"variation must be 0 or at least 1e-6, got {self.variation:g}")
         if mixed != (self.variation > 0):
             needs = "needs a variation above 0" if mixed else "takes no variation"
             raise ValueError(f"distribution {self.distribution!r} {needs}, got {self.variation:g}")
@@ -159,13 +171,8 @@ class Parameters(Model):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         places = getattr(self, self.count)
-        lists = {
-            "locations": (self.locations, places), "demand.mean": (self.demand.mean, places),
-            "demand.noise.standard_deviation": (self.demand.noise.standard_deviation, places),
-            "lead_time.mean": (self.lead_time.mean, 1 + places),
-            "lead_time.standard_deviation": (self.lead_time.standard_deviation, 1 + places),
-        }  # fmt: skip
-        for name, (value, expected) in lists.items():
+        for name, value in [("locations", self.locations), *_each(self)]:
+            expected = places + name.startswith("lead_time.")  # of every node; the others: of every location
             if isinstance(value, tuple) and len(value) != expected:
                 raise ValueError(f"{name} lists {len(value)} values, expected {expected} ({places} {self.count})")
         if self.locations and len({*map(str.strip, self.locations)} - {"", "warehouse", "middle", "all"}) < places:

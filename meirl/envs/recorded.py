@@ -19,6 +19,7 @@ from pydantic import Field
 from ..config import Model, validated
 
 MOST_BYTES, MOST_LOCATIONS, MOST_PERIODS, LARGEST = 50_000_000, 100, 20_000, 1e9  # of a file, a record, a number
+MOST_DAYS = 40_000  # from the first date to the last: more than a century, or a typing error
 YEAR, WINDOW = 365.25, 21  # days; a block of a yearly record is from at most three weeks before or after its date
 PLAIN: dict = {"noise": {}, "direct": 0, "variation": 0, "floor": 0.1, "season": None, "week": None, "shock": None}
 LONG = ["date", "location", "demand"]
@@ -79,7 +80,16 @@ def read(path: str | Path) -> Table:
 def _read(path: Path, _: int, size: int) -> Table:
     if size > MOST_BYTES or not path.is_file():
         raise ValueError(f"{path}: expected a file of at most {MOST_BYTES:,} bytes")
-    cells = _cells(path)
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+    cells = pd.read_csv(
+        path, sep=max(",;\t", key=first.count), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+        skip_blank_lines=False,
+    )  # fmt: skip
+    cells = cells.fillna("").apply(lambda column: column.str.strip()).set_axis(range(1, len(cells) + 1))
+    cells = cells[cells.ne("").any(axis=1)]
+    if len(cells) < 2:
+        raise ValueError(f"{path}: expected a header and rows below it")
     header = [name.strip() for name in cells.iloc[0]]
     if "date" not in header or len(header) < 2 or "" in header or len(set(header)) < len(header):
         expected = f"expected {', '.join(LONG)}; or date, then one column a location"
@@ -94,21 +104,6 @@ def _read(path: Path, _: int, size: int) -> Table:
     units = pd.to_numeric(body["demand"], errors="coerce")
     _refuse(path, body, ~units.between(0, LARGEST), "demand" if is_long else None, NUMBER)
     return _table(path, body.assign(date=dates, demand=units))
-
-
-def _cells(path: Path) -> pd.DataFrame:
-    """The cells as text; the index is a row's number in the file, from 1; blank rows are left out."""
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-    cells = pd.read_csv(
-        path, sep=max(",;\t", key=first.count), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-        skip_blank_lines=False,
-    )  # fmt: skip
-    cells = cells.fillna("").apply(lambda column: column.str.strip()).set_axis(range(1, len(cells) + 1))
-    cells = cells[cells.ne("").any(axis=1)]
-    if len(cells) < 2:
-        raise ValueError(f"{path}: expected a header and rows below it")
-    return cells
 
 
 def _refuse(path: Path, body: pd.DataFrame, wrong: pd.Series, column: str | None, expected: str) -> None:
@@ -152,6 +147,8 @@ def _regular(path: Path, dates: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, int
         freq, week = "MS" if dates[0].day == 1 else "ME", 1
     else:
         raise ValueError(f"{path}: expected a date a day, weekday, week or month; the usual step is {usual} days")
+    if (dates[-1] - dates[0]).days > MOST_DAYS:
+        raise ValueError(f"{path}: from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}: at most {MOST_DAYS:,} days")
     regular = pd.date_range(dates[0], dates[-1], freq=freq)
     if len(odd := dates.difference(regular)):
         raise ValueError(f"{path}: {odd[0]:%Y-%m-%d} does not fit: dates go in steps of {usual} days")
@@ -161,13 +158,9 @@ def _regular(path: Path, dates: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, int
 def filled(values: Mapping[str, Any], path: Path, count: str) -> dict[str, Any]:
     """Fill in what a chain's demand follows from its record; without a record, all stays as it is.
 
-    The record takes the place of everything else in ``demand``: mean by location, day of the week and (if ``yearly``)
-    season are those of its earlier part. The number of locations and their names are the record's, if not given.
-
-    Args:
-        values: of a YAML file.
-        path: of that file; the record's is beside it.
-        count: key of the number of locations.
+    The record, beside the YAML file ``path``, takes the place of everything else in ``demand``: mean by location, day
+    of the week and (if ``yearly``) season are those of its earlier part. The number of locations, whose key is
+    ``count``, and their names are the record's, if not given.
 
     Raises:
         ValueError: if the record is wrong, does not fit the locations, or has no demand somewhere.
@@ -246,15 +239,9 @@ class Sampler:
         return found
 
     def draw(self, later: bool, seed: int, episodes: Iterable[int]) -> np.ndarray:
-        """Draw episodes.
+        """Draw episodes of a stream by number, from the later part or the earlier: units, ``(episodes, horizon, R)``.
 
-        Args:
-            later: from the later part of the record, not the earlier.
-            seed: of the stream, below 2**32; else a ValueError.
-            episodes: numbers of the episodes in the stream; each is the same whatever else is drawn.
-
-        Returns:
-            Units, ``(episodes, horizon, R)``.
+        Each is the same whatever else is drawn. A seed of 2**32 or more is a ValueError.
         """
         if seed >= 2**32:  # NumPy would take the rest of it for the episode
             raise ValueError(f"seed must be below 2**32 where demand is recorded, got {seed}")

@@ -82,14 +82,7 @@ class Scenario(NamedTuple):
 def sample_scenario(p: Parameters, episodes: int, seed: int, first: int = 0) -> Scenario:
     """Draw episodes ``first`` to ``first + episodes - 1`` of a seed, on the CPU, in float64.
 
-    Args:
-        p: of the chain; lead times are independent over nodes and periods.
-        episodes: how many.
-        seed: non-negative seed of the stream.
-        first: index of the first episode within the stream.
-
-    Returns:
-        A `Scenario` of that many episodes; how a set is split into calls changes nothing.
+    How a set is split into calls changes nothing. Lead times are independent over nodes and periods.
 
     Raises:
         ValueError: if ``episodes`` is not positive or too many, or ``seed`` or ``first`` is negative.
@@ -142,7 +135,7 @@ def _draw_shocks(shock: Shock | None, horizon: int, generator: np.random.Generat
         return factor
     shortest, longest = shock.length
     most = horizon // shortest + 1  # a renewal takes at least `shortest` periods
-    gap = generator.geometric(shock.probability, (BLOCK, most)) - 1  # quiet periods before each shock
+    gap = np.minimum(generator.geometric(shock.probability, (BLOCK, most)) - 1, horizon)  # quiet periods before each
     length = generator.integers(shortest, longest, (BLOCK, most), endpoint=True)
     size = generator.uniform(*shock.factor, (BLOCK, most))
     start = np.cumsum(gap + length, axis=1) - length

@@ -78,12 +78,7 @@ def read_levels(env: Env, name: str | Path) -> Levels:
 
 
 def best_rule(env: Env, textbook: bool = False) -> str:
-    """Name of the environment's tuned rule with the lowest validation cost; ValueError if nothing was tuned.
-
-    Args:
-        env: the environment.
-        textbook: only among the rules that any textbook has.
-    """
+    """Name of the tuned rule (``textbook``: of those) with the lowest validation cost; ValueError if there is none."""
     costs = {}
     for path in sorted(levels_file(env, "any").parent.glob("*.yaml")):
         levels = read_levels(env, path)

@@ -47,9 +47,7 @@ class Rule(NamedTuple):
     def policy(self, env: Env, levels: Any) -> Policy:
         """Fix the levels, which gives a policy; ValueError if rule, environment and levels do not go together.
 
-        Args:
-            env: the environment the policy will play.
-            levels: ``(k,)``, one vector for all episodes, or ``(batch, k)``, one row an episode; order as in `box`.
+        Levels are in the order of `box`: ``(k,)``, one vector for all episodes, or ``(batch, k)``, one row an episode.
         """
         names = list(self.ranges(env))
         levels = env.tensor(levels.clone() if isinstance(levels, torch.Tensor) else np.array(levels))  # a copy
@@ -100,10 +98,8 @@ RULES = (
 def wave(observation: Observation, levels: torch.Tensor) -> torch.Tensor:
     """A level that swings with the season: ``level + a sin + b cos (+ c sin 2 + d cos 2) (+ w week)``, ``(batch, 1)``.
 
-    Args:
-        observation: gives the calendar.
-        levels: ``(batch, 1)``, ``(batch, 3)`` or ``(batch, 5)``: the constant, then a pair for each harmonic; in an
-            environment with a week one more, of `Env.week_ahead`.
+    Levels are ``(batch, 1)``, ``(batch, 3)`` or ``(batch, 5)``: the constant, then a pair for each harmonic; in an
+    environment with a week one more, of `Env.week_ahead`.
     """
     value, pairs = levels[:, :1], (levels.shape[1] - 1) // 2
     if pairs:

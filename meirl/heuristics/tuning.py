@@ -42,14 +42,7 @@ class Search(NamedTuple):
 
 @torch.inference_mode()
 def mean_costs(env: Env, rule: Rule, candidates: np.ndarray, scenario: Scenario) -> np.ndarray:
-    """Mean cost of many candidates on the same scenarios, ``(candidates,)`` in units of ``cost_unit``.
-
-    Args:
-        env: the environment.
-        rule: the form of the policy.
-        candidates: levels, ``(candidates, k)``.
-        scenario: common random numbers for all.
-    """
+    """Mean cost of levels ``(candidates, k)`` on the same scenarios, ``(candidates,)`` in units of ``cost_unit``."""
     episodes = scenario.episodes
     together = min(len(candidates), max(1, ROWS // episodes))
     repeated = scenario.repeat(together)
@@ -95,7 +88,13 @@ def tune(
         raise ValueError(f"rule {rule.name!r} has no levels to tune")
     if box is not None and box.keys() != ranges.keys():
         raise ValueError(f"box: expected ranges of {', '.join(ranges)}, got {', '.join(box) or 'none'}")
-    box = {name: (box or ranges)[name] for name in ranges}  # in the order in which the rule reads its levels
+    # In the order in which the rule reads its levels, whose natural limits hold in any box.
+    box = {name: (box or ranges)[name]._replace(least=r.least, most=r.most) for name, r in ranges.items()}
+    for name, r in box.items():
+        if not r.least <= r.low <= r.high <= r.most:
+            raise ValueError(
+                f"box: {name}: expected {r.least:g} <= low <= high <= {r.most:g}, got {r.low:g}, {r.high:g}"
+            )
     got = episodes, generations, candidates, finalists
     if min(got) < 1 or not 0 <= seed < FIRST_RESERVED_SEED:
         raise ValueError(f"need episodes, generations, candidates, finalists >= 1, a training seed; got {got}, {seed}")
@@ -191,8 +190,9 @@ def near(env: Env, rule: Rule, levels: dict[str, float]) -> Box:
     """Ranges for a second search, around levels by name: 40 % of each to either side, and 5 % of the rule's range."""
     box = {}
     for name, r in rule.ranges(env).items():
-        reach = 0.4 * abs(levels[name]) + 0.05 * (r.high - r.low)
-        box[name] = Range(max(r.least, levels[name] - reach), min(r.most, levels[name] + reach), r.least, r.most)
+        level = min(max(levels[name], r.least), r.most)
+        reach = 0.4 * abs(level) + 0.05 * (r.high - r.low)
+        box[name] = Range(max(r.least, level - reach), min(r.most, level + reach), r.least, r.most)
     return box
 
 

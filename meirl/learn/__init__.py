@@ -57,6 +57,8 @@ def preset(algo: str, name: str, env: str, **changes: Any) -> Any:
     elif path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}, or a YAML file")
     values = load_yaml(path)
+    if name in VARIANTS and name not in values:
+        raise ValueError(f"{path.name} has no section {name!r}: {algo} has no such preset")
     variants = {variant: _section(values, variant, path) for variant in VARIANTS}
     layers = [values, variants.get(name, {})]
     special = [_section(_section(layer, "per_environment", path), env, path) for layer in layers]
@@ -109,13 +111,7 @@ def load_policy(folder: Path, env: Env | str | None = None, **changes: Any) -> t
 def load(algo: str, env: str, **changes: Any) -> tuple[Policy, Env]:
     """Load a trained agent that comes with meirl, and its environment; its ``card.yaml`` in `AGENTS` says what it is.
 
-    Args:
-        algo: ``ppo`` or ``a3c``.
-        env: name of the environment.
-        **changes: as in `load_policy`.
-
-    Raises:
-        ValueError: if there is no such agent.
+    Changes are those of `load_policy`. A ValueError if there is no such agent.
     """
     folder = AGENTS / f"{env}-{algo}"
     if not (folder / "policy.pt").exists():

@@ -32,14 +32,7 @@ class Batch(NamedTuple):
 
 
 def evaluate(network: ActorCritic, vector: torch.Tensor, draw: torch.Tensor, target: torch.Tensor) -> Batch:
-    """Pass a batch through both networks.
-
-    Args:
-        network: actor and critic.
-        vector: observations, ``(B, numbers)``.
-        draw: what was drawn, ``(B, N)`` or ``(B,)``.
-        target: returns, in reward units, ``(B,)``.
-    """
+    """Pass observations ``(B, numbers)`` through both networks; targets are returns ``(B,)`` in reward units."""
     actor, critic = forward(network.actor, vector), forward(network.critic, vector)
     error = critic[-1][:, 0] - (target - network.return_mean) / network.return_std
     return Batch(actor, critic, network.as_head(actor[-1]), draw, error)
@@ -48,16 +41,10 @@ def evaluate(network: ActorCritic, vector: torch.Tensor, draw: torch.Tensor, tar
 def write(
     network: ActorCritic, batch: Batch, by_log_prob: torch.Tensor, value_weight: float, entropy_weight: float
 ) -> None:
-    """Write the gradient of a loss into the networks' parameters.
+    """Write the gradient of a loss into every ``grad`` of actor and critic.
 
-    ``loss = policy loss + value_weight * mean(error^2) - entropy_weight * mean entropy``.
-
-    Args:
-        network: actor and critic; every ``grad`` is overwritten.
-        batch: of `evaluate`.
-        by_log_prob: derivative of the policy loss by each sample's log-probability, ``(B,)``.
-        value_weight: of the critic's squared error.
-        entropy_weight: of the entropy bonus.
+    ``loss = policy loss + value_weight * mean(error^2) - entropy_weight * mean entropy``; the policy loss by its
+    derivative by each sample's log-probability, ``(B,)``.
     """
     backward(network.actor, batch.actor, of_policy(network, batch, by_log_prob, -entropy_weight))
     backward(network.critic, batch.critic, (batch.error * (2 * value_weight / len(batch.error))).unsqueeze(1))
@@ -79,13 +66,7 @@ def forward(network: nn.Sequential, vector: torch.Tensor) -> Layers:
 
 
 def backward(network: nn.Sequential, layers: Layers, grad: torch.Tensor) -> None:
-    """Write the gradient of a loss into the parameters of a network.
-
-    Args:
-        network: linear layers and activations; its parameters' ``grad`` are overwritten.
-        layers: of `forward`.
-        grad: of the loss by what left the network, ``(B, units)``.
-    """
+    """Write the gradient of a loss into every ``grad`` of a network, from that by what left it, ``(B, units)``."""
     for i, layer in reversed(list(enumerate(network))):
         if isinstance(layer, nn.Linear):
             torch.mm(grad.t(), layers[i], out=cast(torch.Tensor, layer.weight.grad))
@@ -96,20 +77,13 @@ def backward(network: nn.Sequential, layers: Layers, grad: torch.Tensor) -> None
 
 
 def of_policy(network: ActorCritic, batch: Batch, by_log_prob: torch.Tensor, by_entropy: float) -> torch.Tensor:
-    """Gradient of a loss by the actor's output, from its derivatives by log-probability and entropy.
+    """Gradient of a loss by the actor's output, ``(B, outputs)``, from its derivatives by log-probability and entropy.
+
+    These are by each sample's log-probability, ``(B,)``, and by the mean entropy.
 
     - Gaussian: ``d log pi / d mean = (draw - mean) / std^2``; its entropy does not depend on the mean. A log-std that
       is learned gets its gradient here: ``d log pi / d log std = ((draw - mean) / std)^2 - 1``, and 1 of the entropy.
     - Categorical, p the probabilities: ``d log pi / d logits = 1[draw] - p``, ``d H / d logits = -p (log p + H)``.
-
-    Args:
-        network: whose policy it is.
-        batch: its heads and draws.
-        by_log_prob: of the loss by each sample's log-probability, ``(B,)``.
-        by_entropy: of the loss by the mean entropy.
-
-    Returns:
-        ``(B, outputs)``.
     """
     head, draw = batch.head, batch.draw
     if not network.gaussian:

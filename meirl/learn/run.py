@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -73,7 +73,7 @@ def run_folder(root: Path, env: str, algo: str, preset: str, seed: int, observat
     return seen / Path(env).stem / algo / Path(preset).stem / f"seed-{seed}"
 
 
-class Run:
+class Run(AbstractContextManager["Run"]):
     """One training run: its history, its best weights by validation cost, and the checkpoint to resume from.
 
     As a context it ends its progress bar and gives its folder up to other writers, however it ends.
@@ -106,9 +106,6 @@ class Run:
             desc = f"{algo} {env.name}"
             bar = tqdm(total=config.steps, unit="step", unit_scale=True, disable=not progress, desc=desc)
             self._bar, self._held = held.enter_context(bar), held.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
@@ -144,10 +141,7 @@ class Run:
         return saved
 
     def restore(self, load: Callable[[Any], Any]) -> bool:
-        """Continue from the checkpoint, if there is one; whether there is.
-
-        Args:
-            load: gives the learner its own state back, what `validate` was given.
+        """Continue from the checkpoint, if there is one; whether there is. ``load`` takes what `validate` was given.
 
         Raises:
             ValueError: if the state does not fit; names the file.
@@ -175,13 +169,8 @@ class Run:
     def validate(self, steps: int, training_cost: float, optimiser: dict[str, Any]) -> None:
         """Score the network on the validation scenarios, keep it if it is the best so far, write a checkpoint.
 
-        Args:
-            steps: environment steps so far.
-            training_cost: mean cost of the last round of episodes, in units of ``cost_unit``.
-            optimiser: the learner's own state, what `restore` is to give back.
-
-        Raises:
-            ValueError: if a weight or the cost is no finite number: the training has diverged.
+        ``training_cost`` is the mean of the last round of episodes, in units of ``cost_unit``; ``optimiser`` is the
+        learner's own state, what `restore` is to give back. A ValueError if the training has diverged.
         """
         _all_finite(self.network.state_dict())
         with torch.inference_mode():
@@ -243,11 +232,7 @@ def _placeless(model: BaseModel) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path, kind: type[Kept] = Kept) -> dict[str, Any]:
-    """Read a checkpoint without pickle's powers.
-
-    Args:
-        path: of the file.
-        kind: what it must hold.
+    """Read a checkpoint, which must hold what ``kind`` does, without pickle's powers.
 
     Raises:
         ValueError: if it is missing, damaged, too large, not one of meirl's or not finite; names the file and the key.

@@ -28,7 +28,11 @@ WRONG = [
     ("divergent-stationary", {"order_cap": float("inf")}, r"order_cap: .*finite.*, got inf"),
     ("divergent-stationary", {"max_order": float("nan")}, r"max_order: .*got nan"),
     ("divergent-stationary", {"holding_cost": 3}, r"holding_cost: .*got 3"),
-    ("divergent-stationary", {"backorder_cost": [19, 19]}, "backorder_cost lists 2 values for 3 retailers"),
+    (
+        "divergent-stationary",
+        {"backorder_cost": [19, 19]},
+        r"backorder_cost lists 2 values, expected 3 \(3 retailers\)",
+    ),
     ("divergent-stationary", {"initial_stock": {"retailer": [1, 2, 3, 4]}}, r"initial_stock\.retailer lists 4 values"),
     ("divergent-stationary", {"locations": ["A", "all", "B"]}, "each its own, not warehouse/middle/all, got .*'all'"),
     ("meis-stationary", {"locations": ["warehouse", "middle"]}, "each its own, not warehouse/middle/all"),
@@ -46,6 +50,11 @@ WRONG = [
     ("meis-stationary", {"demand": {"direct": 0.5}}, "the middle has no customers, got 0.5"),
     ("meis-stationary", {"order_options": {"leaf": []}}, r"order_options\.leaf: .*at least 1 item"),
     ("meis-stationary", {"chain": "ring"}, "chain: expected one of divergent, meis, got 'ring'"),
+    (
+        "divergent-stationary",
+        {"demand": {"distribution": "gamma", "variation": 1e-160}},
+        "variation must be 0 or at least 1e-6, got 1e-160",
+    ),
 ]
 
 
@@ -112,13 +121,14 @@ def test_a_good_file_of_ones_own_works(tmp_path):
 @pytest.mark.parametrize(
     ("orders", "message"),
     [
-        (torch.zeros(2, 3, 1), r"orders must be \(batch, \d\) for .*, got \(2, 3, 1\)"),
-        (torch.zeros(2, 7), r"orders must be \(batch, \d\) for (warehouse|middle), .*, got \(2, 7\)"),
+        (torch.zeros(2, 3, 1), r"orders must be \(2, \d\) for .*, got \(2, 3, 1\)"),
+        (torch.zeros(1, 4), r"orders must be \(2, \d\) for .*, got \(1, 4\)"),
+        (torch.zeros(2, 7), r"orders must be \(2, \d\) for (warehouse|middle), .*, got \(2, 7\)"),
         (float("nan"), "orders must be finite numbers >= 0, got nan"),
         (-1.0, "orders must be finite numbers >= 0, got -1.0"),
         (float("inf"), "orders must be finite numbers >= 0, got inf"),
     ],
-    ids=["dimensions", "nodes", "nan", "negative", "infinite"],
+    ids=["dimensions", "episodes", "nodes", "nan", "negative", "infinite"],
 )
 def test_bad_orders_are_refused(name, orders, message):
     env = meirl.make(name)

@@ -269,6 +269,14 @@ def test_what_a_killed_writer_left_half_done_goes(tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_with_stars_and_brackets_is_a_name(tmp_path):
+    for name in ("a**b.yaml", "[a].yaml"):
+        files.write(tmp_path / name, "whole")
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        (tmp_path / name).unlink()
+
+
 def test_what_a_killed_write_left_goes_when_it_is_old(tmp_path):
     old, young, other = (tmp_path / f".{name}.partial" for name in ("a.txt.1", "a.txt.2", "b.txt.1"))
     for left in (old, young, other):

@@ -250,6 +250,8 @@ def test_bad_use_is_refused(name):
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions must have shape .*, got \(1, 9\)"):
         env.step(np.zeros(9, np.float32))
+    with pytest.raises(ValueError, match="actions must be numbers, got"):
+        env.step(np.full(env.action_space.shape, "3"))
     envs = vector(name, 3)
     envs.reset(seed=0)
     with pytest.raises(ValueError, match="actions must have shape"):

@@ -400,6 +400,8 @@ def test_a_learner_of_another_package_says_what_to_install_and_hides_none_of_mei
 def test_unknown_presets_and_keys_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'best': expected one of tuned, long, published, as-published"):
         preset("ppo", "best", "meis-stationary")
+    with pytest.raises(ValueError, match=r"pathwise-tuned\.yaml has no section 'long': pathwise has no such preset"):
+        preset("pathwise", "long", "meis-stationary")
     with pytest.raises(ValueError, match="unknown algorithm 'dqn': expected one of ppo, a3c, pathwise"):
         preset("dqn", "tuned", "meis-stationary")
     own = tmp_path / "own.yaml"

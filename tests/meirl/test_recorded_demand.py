@@ -115,6 +115,7 @@ def test_periods_are_days_weekdays_weeks_or_months(tmp_path, freq, week, year):
         ("date,A\n2024-01-01,1\n2024-01-04,1\n2024-01-07,1\n", "the usual step is 3 days"),
         ("date,A\n2024-01-01,1\n2024-01-08,1\n2024-01-15,1\n2024-01-17,1\n", r"2024-01-17 does not fit"),
         ("date,A\n2024-01-01,1\n", "a date a day, weekday, week or month"),
+        (WIDE + "9024-01-08,1,1\n", "from 2024-01-05 to 9024-01-08: at most 40,000 days"),
         ("day,A\n2024-01-01,1\n", "row 1: expected date, location, demand; or date, then one column a location; got"),
         ("date,A,A\n2024-01-01,1,2\n", "row 1: expected"),
         ("date,A,\n2024-01-01,1,2\n", "row 1: expected"),

@@ -311,3 +311,9 @@ def test_the_tolerances_can_fail():
     with pytest.raises(AssertionError):
         assert_distribution(np.repeat([1, 2], [5_300, 4_700]), np.array([1, 2]), np.array([0.5, 0.5]))
     assert SIGMAS == 5
+
+
+def test_a_shock_that_hardly_ever_comes_does_not_come():
+    """The wait for it is longer than any integer."""
+    env = meirl.make("divergent-nonstationary", demand={"shock": {"probability": 1e-17}})
+    assert env.sample(2, 0).shock.eq(1).all()

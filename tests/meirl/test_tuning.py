@@ -90,6 +90,22 @@ def test_a_narrow_box_is_reported_and_widened(capsys):
     assert "level, retailer 1 ended at a bound" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("low", "high"), [(5, 1), (-1, 3), (0, 99), (float("nan"), 3)])
+def test_a_box_is_within_the_limits_of_its_levels(low, high):
+    env, rule = meirl.make("divergent-stationary", order_cap=15), heuristics.RULES["constant-order"]
+    box = {**rule.ranges(env), "order, retailer 1": Range(low, high)}
+    message = f"box: order, retailer 1: expected 0 <= low <= high <= 15, got {low:g}, {high}"
+    with pytest.raises(ValueError, match=message):
+        tuning.tune(env, rule, box=box, progress=False)
+
+
+def test_a_search_near_levels_beyond_their_limits_stays_within_them():
+    env, order = meirl.make("divergent-stationary", order_cap=15), heuristics.RULES["constant-order"]
+    limits = order.ranges(env)
+    box = tuning.near(env, order, dict.fromkeys(limits, 99.0))
+    assert all(r.least <= r.low < r.high == r.most for r in box.values())
+
+
 def test_a_box_goes_by_names_not_by_their_order():
     env, rule = small(), RULES["base-stock"]
     box = {"level, warehouse": Range(200, 210), "level, retailer 1": Range(20, 30)}
