@@ -24,7 +24,6 @@ FILE = Path(__file__).with_name("second-searches.jsonl")
 the committed levels, or, for a rule that has none, around the best of its first searches, ``search`` 1."""
 RESULTS = PROJECT / "book" / "_static" / "results.csv"
 """Mean cost of every published run on the 1,000 test scenarios."""
-CHOSEN = ["rule", "search", "seed"]
 
 Played = Mapping[tuple[str, str], np.ndarray]
 """By environment and rule, the cost of every episode, ``(2, episodes)``: with the levels of before, and of after."""
@@ -61,9 +60,9 @@ def best(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows: dict[Any, dict[str, Any]] = {}
     for cell, found in table.groupby(["env", "rule"], sort=False):
-        in_order = found.sort_values("validation_cost").drop_duplicates("search").set_index("search")
+        cheapest = found.sort_values("validation_cost").drop_duplicates("search").set_index("search")
         rows[cell] = {
-            f"{what} {when}": in_order.loc[search, column]
+            f"{what} {when}": cheapest.loc[search, column]
             for search, when in ((1, "before"), (2, "after"))
             for what, column in (("levels", "levels"), ("validation", "validation_cost"))
         }
@@ -87,17 +86,21 @@ def play(envs: Mapping[str, Env], cells: pd.DataFrame, tests: Mapping[str, Scena
 
 def costs(env: Env, rule: str, levels: Mapping[str, float], scenario: Scenario) -> np.ndarray:
     """Cost of a rule with levels by name in every episode, ``(episodes,)`` in units of ``cost_unit``."""
-    in_order = np.array([levels[name] for name in RULES[rule].ranges(env)])
-    return rollout(env, RULES[rule].policy(env, in_order), scenario)["cost"].to_numpy()
+    return rollout(env, RULES[rule].policy(env, in_order(env, rule, levels)), scenario)["cost"].to_numpy()
+
+
+def in_order(env: Env, rule: str, levels: Mapping[str, float]) -> list[float]:
+    """Levels by name in the order in which the rule reads them."""
+    return [levels[name] for name in RULES[rule].ranges(env)]
 
 
 def validated(envs: Mapping[str, Env], table: pd.DataFrame) -> float:
     """Compute the validation costs of all searches again: the largest relative distance from what they reported."""
     worst = 0.0
-    for (name, form), found in table.groupby(["env", "rule"]):
-        env, rule = envs[str(name)], RULES[str(form)]
-        rows = np.array([[levels[each] for each in rule.ranges(env)] for levels in found["levels"]])
-        now = tuning.mean_costs(env, rule, rows, held_out(env, "validation"))
+    for (name, rule), found in table.groupby(["env", "rule"]):
+        env = envs[str(name)]
+        rows = np.array([in_order(env, str(rule), levels) for levels in found["levels"]])
+        now = tuning.mean_costs(env, RULES[str(rule)], rows, held_out(env, "validation"))
         worst = max(worst, float(np.abs(now / found["validation_cost"] - 1).max()))
     return worst
 
