@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -51,6 +52,7 @@ def recommend_(
         check_seed(seed + (seeds or SEEDS) - 1)
     elif seeds is not None or steps is not None:
         raise ValueError("--seeds and --steps are of agents: give --train too")
+    _keep_what_others_made(env, demand, out)
     path = recommend.prepare(env, demand, out)  # what cannot be used is refused before anything starts
     recommend.today(make(path), today)
     given = {"profile": profile, "seed": seed, "train": train, "seeds": seeds or SEEDS, "steps": steps or 0}
@@ -70,3 +72,16 @@ def _keep_own_files(given: Iterable[Path | None], out: Path) -> None:
     for file in filter(None, given):
         if file.is_file() and file.resolve().parent == out.resolve():
             raise ValueError(f"--out: {file} is in that folder and might be written over: choose another one")
+
+
+def _keep_what_others_made(env: str, demand: Path | None, out: Path) -> None:
+    """Refuse a folder where a report would write over files that no report of the same chain and record has left."""
+    there = [out / name for name in ("chain.yaml", "demand.csv", "today.yaml") if (out / name).is_file()]
+    if not there or (out / "report.json").exists():
+        return
+    with TemporaryDirectory() as draft:  # one that was stopped has the same files as the one that is to come
+        recommend.prepare(env, demand, Path(draft))
+        for file in there:
+            ours = Path(draft) / file.name
+            if not ours.exists() or ours.read_bytes() != file.read_bytes():
+                raise ValueError(f"--out: {file} is there already and would be written over: choose another folder")

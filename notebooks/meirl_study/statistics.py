@@ -35,7 +35,7 @@ def crossed(table: pd.DataFrame, column: str = "cost") -> np.ndarray:
         ``(seeds, episodes)``, both in ascending order.
 
     Raises:
-        ValueError: if a seed lacks an episode, or has it twice.
+        ValueError: if a seed lacks an episode, or has it twice, or a value is no number.
 
     >>> crossed(pd.DataFrame({"seed": [0, 0, 1, 1], "episode": [0, 1, 0, 1], "cost": [5.0, 7.0, 6.0, 9.0]}))
     array([[5., 7.],
@@ -43,9 +43,10 @@ def crossed(table: pd.DataFrame, column: str = "cost") -> np.ndarray:
     """
     if table.duplicated(["seed", "episode"]).any():
         raise ValueError("more than one row for the same seed and episode: select one cell of the study first")
-    values = table.pivot_table(index="seed", columns="episode", values=column).to_numpy()
+    # An episode that no seed has a number for would be left out else, and what follows it be paired wrongly.
+    values = table.pivot_table(index="seed", columns="episode", values=column, dropna=False).to_numpy()
     if np.isnan(values).any():
-        raise ValueError(f"{column}: the seeds have not played the same episodes")
+        raise ValueError(f"{column}: the seeds have not played the same episodes, or a value is no number")
     return values
 
 

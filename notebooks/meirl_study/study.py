@@ -23,7 +23,7 @@ from joblib.externals.loky import BrokenProcessPool
 from tqdm import tqdm
 
 from meirl import files
-from meirl.envs import NAMES, ObservationSet, make
+from meirl.envs import NAMES, Env, ObservationSet, make
 from meirl.evaluation import TEST_EPISODES, held_out
 from meirl.learn import ALGORITHMS, OtherRunError, find_learner, load_policy, preset, run_folder
 from meirl.rollout import rollout
@@ -197,7 +197,7 @@ def train_and_test(task: Task, root: Path, episodes: int) -> pd.DataFrame:
     train = partial(find_learner(task.algo).train, env, task.config(), task.seed, folder, resume=True, progress=False)
     with files.only_writer(folder, wait=True):
         anew_if_older(task, folder, train)
-        table = _tested(folder, episodes)
+        table = _tested(folder, episodes, env)
     key = {"env": task.env, "algo": task.algo, "preset": task.preset, "seed": task.seed}
     return pd.concat([pd.DataFrame(key, index=table.index), table.rename_axis("episode").reset_index()], axis=1)
 
@@ -226,10 +226,12 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def _tested(folder: Path, episodes: int) -> pd.DataFrame:
+def _tested(folder: Path, episodes: int, env: Env) -> pd.DataFrame:
     """Result of the run's best policy on the test scenarios, kept beside it."""
-    path = folder / "test.csv"
-    if path.exists() and path.stat().st_mtime >= (folder / "policy.pt").stat().st_mtime:
+    path, made_of = folder / "test.csv", [folder / "policy.pt"]
+    if env.record is not None:  # test scenarios are drawn from its later part, of which no parameter tells
+        made_of.append(Path(env.record.record.file))
+    if path.exists() and path.stat().st_mtime >= max(file.stat().st_mtime for file in made_of):
         with suppress(ValueError):  # what cannot be read is played again
             table = pd.read_csv(path)
             if len(table) == episodes and "cost" in table:

@@ -90,3 +90,14 @@ def test_more_than_the_shelf_at_the_start_is_refused(bound, node):
     env = meirl.make("divergent-stationary", **{**TINY, "initial_stock": {node: 4}})
     with pytest.raises(ValueError, match=r"divergent-stationary: initial_stock must fit in max_inventory, got .*4"):
         bound(env, env.sample(1, 0), jobs=1)
+
+
+def test_a_program_too_large_for_whole_numbers_still_has_a_bound(monkeypatch):
+    chain = {**TINY, **PLAIN, "horizon": 30, "order_cost": {"warehouse": 4, "retailer": 1}}
+    env = meirl.make("divergent-nonstationary", **chain)
+    (episode,) = bounds.episodes(env.sample(1, seed=5))
+    whole = bounds.program(env.parameters, episode).solve()
+    monkeypatch.setattr("meirl_study.linear_program.SECONDS", 0)
+    bound, plan = bounds.program(env.parameters, episode).optimum()
+    assert 0 < bound <= whole + 1e-6
+    assert np.isnan(plan).all()

@@ -244,3 +244,21 @@ def test_recommend_does_not_write_over_its_users_files(chain, tmp_path, monkeypa
     (out / "report.json").write_text("{}", encoding="utf-8")  # then it is a report's folder
     with pytest.raises(RuntimeError, match="prepared"):
         recommend_cli.recommend_(str(chain), out, demand)
+
+
+@pytest.mark.parametrize("name", ["chain.yaml", "demand.csv", "today.yaml"])
+def test_recommend_writes_over_no_file_that_it_was_not_given(chain, tmp_path, monkeypatch, name):
+    def stop(*_):
+        raise RuntimeError("stopped")
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("# of another chain", encoding="utf-8")
+    monkeypatch.setattr(page, "write", stop)
+    with pytest.raises(ValueError, match=rf"--out: .*{name} is there already and would be written over"):
+        recommend_cli.recommend_(str(chain), out)
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in out.iterdir()] == [(name, "# of another chain")]
+    (out / name).unlink()
+    for _ in range(2):  # a report that was stopped may be begun again
+        with pytest.raises(RuntimeError, match="stopped"):
+            recommend_cli.recommend_(str(chain), out)

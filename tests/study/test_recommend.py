@@ -394,3 +394,18 @@ def test_a_rule_is_explained(found, rule, said):
     assert "order-up-to" not in report.rule(found)
     found.best = found.levels["base-stock"]
     assert "whole chain" not in report.rule(found)
+
+
+def test_where_nothing_can_be_saved_nothing_is_left(chain):
+    """Shops that begin with more than they sell: nobody orders, hindsight neither, and both pay the same."""
+    values = yaml.safe_load(chain.read_text(encoding="utf-8"))
+    del values["order_cost"]
+    plenty = {"initial_stock": {"warehouse": 0, "retailer": 6000}, "max_inventory": {"warehouse": 4, "retailer": 6000}}
+    for price, percent in ((0.03, 0.0), (0, 0.0)):
+        held = {"holding_cost": {"warehouse": 0, "retailer": price}}
+        chain.write_text(yaml.safe_dump(values | plenty | held), encoding="utf-8")
+        env = meirl.make(chain)
+        never, test = RULES["never-order"].policy(env, []), meirl.held_out(env, "test", 20)
+        gap = recommend.left(env, recommend.play(env, never, test).cost, 20)
+        assert [gap[key] for key in ("percent", "percent_low", "percent_high")] == [percent] * 3
+        assert recommend.advice(gap, None)[0] == "no"

@@ -158,3 +158,11 @@ def test_versus_gives_every_row_its_own_numbers():
     assert table.loc["cheaper", "p_holm"] < 0.01
     assert table.loc["equal", "low"] < 0 < table.loc["equal", "high"]
     assert table.loc["fixed", "probability_of_improvement"] == 0
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_an_episode_without_a_number_is_refused_not_left_out(seeds):
+    one = pd.DataFrame({"episode": range(4), "cost": [1.0, 2.0, np.nan, 4.0]})
+    table = pd.concat([one.assign(seed=seed) for seed in range(seeds)])
+    with pytest.raises(ValueError, match="cost: the seeds have not played the same episodes, or a value is no number"):
+        crossed(table)

@@ -20,7 +20,7 @@ import meirl
 from meirl.__main__ import app
 from meirl.config import load_yaml
 from meirl.learn import load_checkpoint, load_policy
-from meirl_study import study
+from meirl_study import own, study
 
 ROUND = 8 * 40  # environment steps
 SHORT = {"environments": 8, "copies": 1, "validation_episodes": 4}
@@ -332,3 +332,20 @@ def test_every_run_under_a_folder_is_one_row(todo, undisturbed, finished, tmp_pa
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0" / "manifest.json").write_text("{}", encoding="utf-8")  # trained, not tested
     assert study.every_run(tmp_path).empty
+
+
+def test_a_record_whose_later_part_has_changed_is_played_again(tmp_path):
+    """Nothing else tells: what is trained on is its earlier part."""
+    chain = own.example(tmp_path, horizon=40)
+    task = study.tasks([0], [str(chain)], ["ppo"], changes=TINY)[0]
+    before = play([task], tmp_path, jobs=1)
+    record = tmp_path / "demand.csv"
+    units = pd.read_csv(record, index_col="date")
+    units.iloc[int(0.6 * len(units)) :] *= 3
+    units.to_csv(record)
+    younger = (task.folder(tmp_path) / "test.csv").stat().st_mtime + 10
+    os.utime(record, (younger, younger))
+    policy, env = load_policy(task.folder(tmp_path))
+    after = play([task], tmp_path, jobs=1)["cost"]
+    assert after.to_numpy() == pytest.approx(meirl.rollout(env, policy, meirl.held_out(env, "test", 4))["cost"])
+    assert (after - before["cost"]).abs().min() > 1
