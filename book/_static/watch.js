@@ -9,6 +9,7 @@
   const number = (form) => new Intl.NumberFormat("en-US", form).format, four = { maximumSignificantDigits: 4 };
   const [whole, plain, compact] = [{ maximumFractionDigits: 0 }, four, { ...four, notation: "compact" }].map(number);
   const short = (x) => (x > 99999 ? compact : plain)(x);
+  const said = '<output aria-live="off"></output>'; // it changes all the time: read by who asks, not announced
   const sum = (values) => values.reduce((a, b) => a + b, 0), mean = (values) => sum(values) / values.length;
   const html = (strings, ...values) => strings.map((s, i) => s + [values[i] ?? ""].flat().join("")).join("");
   const options = (texts) => texts.map((text, i) => html`<option value="${i}">${text}</option>`).join("");
@@ -62,9 +63,9 @@
   const sticks = (values) => path("order", values.map((y, t) => (y ? `M${t} 0V${(-y).toFixed(2)}` : "")).join(""));
   const chart = (top, bottom, body) => html`<svg preserveAspectRatio="none" aria-hidden="true"
     viewBox="0 ${-top} ${chain.periods - 1} ${top + bottom}">${body}</svg>`;
-  const lane = (title, charts, top) => html`<div class="w-lane"><div class="w-label"><b>${title}</b> <output></output>
+  const lane = (title, charts, top) => html`<div class="w-lane"><div class="w-label"><b>${title}</b> ${said}
     </div><div class="w-chart"><small>${short(top)}</small>${charts}</div></div>`;
-  const row = (name, i) => html`<span>${name}</span><i><u style="background: var(--w-c${i})"></u></i><output></output>`;
+  const row = (name, i) => html`<span>${name}</span><i><u style="background: var(--w-c${i})"></u></i>${said}`;
   const fill = (item, cost, top) => {
     find("u", item).style.width = `${Math.min(100, (100 * cost) / top)}%`;
     find("output", item).textContent = short(cost);
@@ -97,7 +98,7 @@
     each(".w-race label", (label, i) => fill(label, runs[i][t].cost, limit));
     lanes.style.setProperty("--at", `${(100 * t) / (chain.periods - 1)}%`);
     Object.assign(time, { value: t, ariaValueText: clock });
-    find(".w-clock").textContent = clock;
+    Object.assign(find(".w-clock"), { textContent: clock, ariaLive: "off" });
     stage.innerHTML = scene(frame, view.timer ? view.time - t : 0.5);
     stage.ariaLabel = chain.nodes.map((node, i) => `${node}: ${facts[i]}`).join("; ");
     if (!view.timer) find("#watch .w-say").textContent = `Under "${policy}", ${clock}: cost so far ${cost}.`;
@@ -151,8 +152,8 @@
 
   function set(values) {
     chain.levels = values;
-    find(".w-levels").innerHTML = chain.rule.levels.map(({ name, low, high }, i) => html`<label>${name}
-      <output></output><input type="range" min="${Math.floor(low)}" max="${Math.ceil(high)}" value="${values[i]}"
+    find(".w-levels").innerHTML = chain.rule.levels.map(({ name, low, high }, i) => html`<label>${name} ${said}
+      <input type="range" aria-label="${name}" min="${Math.floor(low)}" max="${Math.ceil(high)}" value="${values[i]}"
       step="${high > 9999 ? 100 : 1}" data-level="${i}"></label>`).join("");
     judge();
   }

@@ -111,7 +111,7 @@ def train(
         if not run.restore(partial(load_adam, optimiser)) and config.imitation:
             imitate(actor, actor.imitation_loss, env, config, config.imitation, config.environments, run)
             run.validate(run.steps, float("nan"), optimiser.state_dict())
-        rounds, size = config.rounds(env), config.environments * env.horizon
+        rounds, size, per = config.rounds(env), config.environments * env.horizon, env.cost_unit
         every = max(1, (rounds - config.imitation) // config.evaluations)
         for number in range(max(run.steps // size, config.imitation), rounds):
             started = time.perf_counter()
@@ -121,7 +121,7 @@ def train(
             cost, norm = update(actor, env, scenario, optimiser, config.max_gradient_norm)
             run.log({"gradient_norm": norm}, size, time.perf_counter() - started)
             if (rounds - 1 - number) % every == 0:
-                run.validate((number + 1) * size, cost, optimiser.state_dict())
+                run.validate((number + 1) * size, cost * env.parameters.cost_unit / per, optimiser.state_dict())
         return run.finish()
 
 

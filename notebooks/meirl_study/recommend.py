@@ -77,7 +77,7 @@ def prepare(chain: str | Path, demand: str | Path | None, folder: Path) -> Path:
     source = Path(given.record.record.file)
     if source.resolve() != (folder / "demand.csv").resolve():
         shutil.copyfile(source, folder / "demand.csv")
-    values |= {"demand": {"record": record.model_dump()}, "endless": values.get("endless", True)}
+    values |= {"demand": {"record": record.model_dump()}, "endless": not named or values.get("endless", True)}
     values |= {given.parameters.count: given.retailers, "locations": given.node_names[1:]}
     files.write(folder / "chain.yaml", yaml.safe_dump(values, sort_keys=False))
     make(folder / "chain.yaml")
@@ -235,18 +235,18 @@ def agents(
         path: the chain's file.
         folder: where runs are kept.
         seeds: of training.
-        steps: of each run, in the environment.
+        steps: of each run, in the environment, as far as they make whole rounds of episodes.
         cost: of the rule, of every test episode.
         profile: ``quick`` or ``full``.
 
     Returns:
         ``saving`` against the rule, in percent, with its interval over seeds and episodes: ``percent``,
-        ``percent_low``, ``percent_high``; ``cost``, ``seeds``, ``steps`` (of a run) and ``fill rate``.
+        ``percent_low``, ``percent_high``; ``cost``, ``seeds``, ``steps`` (that a run took) and ``fill rate``.
     """
     shorter = {"environments": 16, "copies": 2, "validation_episodes": 32} if profile == "quick" else {}
     todo = study.tasks(seeds, [str(path)], ["ppo"], changes={"steps": steps, **shorter})
     table = study.run(todo, folder, episodes=len(cost), jobs=1 if profile == "quick" else -1, progress=False)
-    costs = crossed(table)
+    steps, costs = json.loads((todo[0].folder(folder) / "manifest.json").read_bytes())["steps"], crossed(table)
     row = versus({"PPO": costs}, cost).loc["PPO"]
     share = -100 / cost.mean()
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ FACTS = {"mean, earlier part": ",.1f", "mean, later part": ",.1f", "variation": 
 STEPS = {"quick": 60_000, "full": 2_304_000}
 """Environment steps of an agent, by profile."""
 ECHELON = ("echelon", "balanced", "fair-shares")  # beginnings of rules whose warehouse counts everything downstream
-SIMPLER = 1.0  # percent that a rule with fewer levels may cost more and still be worth a word
+SIMPLER = 1.0  # percent that a rule with fewer levels may cost more where it was tuned and still be worth a word
 
 
 def fill(played: recommend.Played) -> float:
@@ -148,14 +149,15 @@ def rule(found: Findings) -> str:
     more = ""
     if found.best.rule.startswith(ECHELON):
         more += f" That of the {found.env.node_names[0]} is for the whole chain: all stock, wherever it is."
-    if any("sine" in name for name in found.best.levels):
+    # A level's name begins with what it is; a location in it may be called anything.
+    if any(re.search(r", sine \d$", name) for name in found.best.levels):
         more += " *Sine* and *cosine* say how far a level swings with the season."
-    if any("day of the week" in name for name in found.best.levels):
+    if any(name.endswith(", day of the week") for name in found.best.levels):
         more += (
             " *Day of the week* says how far a level moves with the days ahead: that much times the share by which "
             "demand until the next order is there will be above that of a mean day."
         )
-    if any("memory" in name for name in found.best.levels):
+    if any(name.startswith("memory") for name in found.best.levels):
         more += " *Memory* and *weight* say how far a level follows what was asked for lately."
     return (
         f"`{found.best.rule}`: {about} A level is an order-up-to level: what is on hand and on its "
@@ -166,7 +168,8 @@ def rule(found: Findings) -> str:
 def alternatives(found: Findings) -> str:
     """All rules that fit were tuned; and whether a simpler one would do."""
     table = found.ladder()
-    close = table[(table["above the best, %"] < SIMPLER) & (table["levels"] < len(found.best.levels))]
+    tuned = 100 * (table["tuned on"] / table["tuned on"].iloc[0] - 1)  # the later part chooses nothing
+    close = table[(tuned < SIMPLER) & (table["levels"] < len(found.best.levels))]
     simple = ""
     if len(close):
         name = close.index[int(close["levels"].to_numpy().argmin())]
@@ -257,7 +260,7 @@ def level_table(env: Env, levels: Levels) -> pd.DataFrame:
     for name, value in levels.levels.items():
         fact, _, place = name.partition(", ")
         common = place == "retailer" and fact == "level" and not each_has
-        unit = "" if "memory" in name else "periods" if "weight" in name else "units"
+        unit = "" if fact.startswith("memory") else "periods" if fact.startswith("weight") else "units"
         if env.options is not None and fact == "season":
             unit = "share of the level"
         one = place if each_has else place.replace("retailer", "mean location")

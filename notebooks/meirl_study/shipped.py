@@ -14,6 +14,8 @@ from meirl.envs import NAMES
 from meirl.evaluation import estimate
 from meirl.learn import AGENTS, ALGORITHMS
 
+from . import study
+
 LIMITS = (
     "One run, the best of several by validation cost: for what the algorithm does, read the mean over seeds. Trained "
     "for this chain with these parameters; elsewhere it may do anything. Sees the observation named here."
@@ -30,7 +32,7 @@ def ship(root: Path, preset: str = "long", agents: Path = AGENTS) -> None:
     """
     for name in NAMES:
         for algo in ALGORITHMS:
-            runs = sorted((root / name / algo / preset).glob("seed-*/manifest.json"))
+            runs = study.manifests(root / name / algo / preset)  # without those that were set aside
             made = [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in runs]
             best, folder = min(made, key=lambda run: run[0]["best_validation_cost"])
             cell = agents / f"{name}-{algo}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome
+from selenium.webdriver.support.ui import WebDriverWait
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 AXE = (Path(__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="utf-8")  # Deque's, under MPL 2.0
@@ -16,7 +17,9 @@ LISTINGS = sorted(
     (page for page in PAGES if page.startswith("_modules/")), key=lambda page: (HTML / page).stat().st_size
 )
 READ = [page for page in PAGES if page not in LISTINGS[:-3]]
+WATCH = "book/07-watch-an-episode.html"
 DESK, PHONE = 1300, 390
+READY = "return !document.querySelector('.w-wait:not([hidden])')"  # the player, where there is one, has its data
 TYPESET = "const done = arguments[0]; window.MathJax?.startup ? MathJax.startup.promise.then(() => done()) : done()"
 # What sticks out of the page to the right, unless a box around it scrolls or clips.
 OVERFLOW = """
@@ -75,6 +78,22 @@ def requests(chrome: Chrome, host: str) -> list[str]:
     return found
 
 
+ACT = {"button", "link", "slider", "combobox", "listbox", "radio", "checkbox", "textbox", "searchbox", "spinbutton"}
+
+
+def spoken(chrome: Chrome) -> list[tuple[str, str, bool]]:
+    """What a screen reader meets: role, name, and whether changes are announced, as the browser sees it.
+
+    Axe-core takes every label around an input for its name; a browser takes the first element that it may belong to.
+    """
+    nodes = chrome.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return [
+        (node["role"]["value"], node.get("name", {}).get("value", "").strip(),
+         any(p["name"] == "live" and p["value"]["value"] != "off" for p in node.get("properties", ())))
+        for node in nodes if not node["ignored"]
+    ]  # fmt: skip
+
+
 def barriers(chrome: Chrome, theme: str) -> list[str]:
     """Barriers on the page that is open, `BARRIERS`."""
     chrome.execute_script(AXE)
@@ -85,6 +104,8 @@ def barriers(chrome: Chrome, theme: str) -> list[str]:
 def test_page_is_whole_in_a_browser_and_keeps_nobody_out(page, chrome, host):
     chrome.get(host + page)
     chrome.execute_async_script(TYPESET)
+    WebDriverWait(chrome, 60).until(lambda _: chrome.execute_script(READY))
+    assert [role for role, name, _ in spoken(chrome) if role in ACT and not name] == [], "nobody hears what these do"
     assert chrome.execute_script(BAD_MATH) == []
     assert chrome.execute_script(NO_ALT) == []
     for width in (PHONE, DESK):
@@ -98,6 +119,16 @@ def test_page_is_whole_in_a_browser_and_keeps_nobody_out(page, chrome, host):
         assert barriers(chrome, theme) == [], f"in the {theme} theme"
     assert requests(chrome, host) == []
     assert [entry["message"] for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.skipif(WATCH not in PAGES, reason="run `make html` first")
+def test_a_player_that_plays_is_silent(chrome, host):
+    """Of all numbers that change, 25 times a second, none is announced; two sentences are, when it stands still."""
+    chrome.get(host + WATCH)
+    WebDriverWait(chrome, 60).until(lambda _: chrome.execute_script(READY))
+    assert [role for role, _, live in spoken(chrome) if live] == ["status"] * 2
+    sliders = [name for role, name, _ in spoken(chrome) if role == "slider"]
+    assert sliders == ["Time", "level, warehouse", *(f"level, retailer {shop}" for shop in (1, 2, 3))]
 
 
 def test_barriers_are_found(chrome, tmp_path):

@@ -1,5 +1,7 @@
 """The pathwise learner: its gradient is that of the simulated cost, and it finds what is known to be best."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from toys import Aim, toy
@@ -66,11 +68,22 @@ def test_the_budget_counts_imitation_and_discrete_actions_are_only_imitated():
     assert config.rounds(make("meis-stationary")) == 3
 
 
+@pytest.mark.parametrize(("imitation", "simulated"), [(20, 2_592_000), (0, 2_560_000)])
 @pytest.mark.parametrize("name", meirl.NAMES[:2])
-def test_with_validation_the_preset_simulates_as_much_as_the_published_budget(name):
-    env, config = meirl.make(name), preset("pathwise", "tuned", name)
-    validated = (config.evaluations + 1) * config.validation_episodes * env.horizon
-    assert config.rounds(env) * config.environments * env.horizon + validated <= 2_560_000
+def test_with_validation_the_preset_simulates_what_its_file_says(name, imitation, simulated, monkeypatch):
+    def imitate(network, loss, env, config, rounds, environments, run):
+        run.steps = rounds * environments * env.horizon
+
+    validated = []
+    monkeypatch.setattr(pathwise, "imitate", imitate)
+    monkeypatch.setattr(pathwise, "update", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(Run, "validate", lambda run, steps, *_: validated.append(steps))
+    env, config = meirl.make(name), preset("pathwise", "tuned", name, imitation=imitation)
+    train(env, config, 0, progress=False)
+    played = len(validated) * config.validation_episodes * env.horizon
+    assert validated[-1] + played == simulated
+    file = Path(pathwise.__file__).parent / "presets" / "pathwise-tuned.yaml"
+    assert f"{simulated / 1e6:.2f} million" in " ".join(file.read_text(encoding="utf-8").split("\n# "))
     assert preset("ppo", "tuned", name).simulated_steps(env) == pytest.approx(2_560_000, rel=0.01)
 
 
@@ -212,3 +225,10 @@ def test_the_preset_is_known_to_the_command_line(name):
     assert preset("pathwise", "tuned", name, steps=5).steps == 5
     with pytest.raises(ValueError, match=r"pathwise-tuned\.yaml: entropy: unknown key"):
         preset("pathwise", "tuned", name, entropy=1)
+
+
+def test_costs_of_training_and_of_validation_have_one_unit():
+    env = meirl.make("lost-sales")  # costs are reported of a period
+    history = train(env, SMALL.model_copy(update={"imitation": 1}), 0, progress=False).history
+    for row in history[1:]:  # what happens before the warm-up is over is in the first only
+        assert 0.5 < row["training_cost"] / row["validation_cost"] < 2

@@ -1,6 +1,7 @@
 """Agents that come with the package."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -57,3 +58,13 @@ def test_every_cell_has_an_agent_that_costs_what_its_card_says(name, algo):
     table = rollout(env, policy, held_out(env, "test", card["test_episodes"]))
     assert table["cost"].mean() == pytest.approx(card["cost"], rel=1e-3)
     assert table["fill_rate"].mean() == pytest.approx(card["fill_rate"], abs=1e-3)
+
+
+def test_a_run_that_was_set_aside_is_not_shipped(runs, tmp_path):
+    cell = runs / "meis-stationary" / "ppo" / "long"
+    aside = shutil.copytree(cell / "seed-0", cell / "seed-0-before-1")
+    told = json.loads((aside / "manifest.json").read_text("utf-8"))
+    (aside / "manifest.json").write_text(json.dumps(told | {"best_validation_cost": 1}), "utf-8")
+    shipped.ship(runs, agents=tmp_path / "agents")
+    card = yaml.safe_load((tmp_path / "agents" / "meis-stationary-ppo" / "card.yaml").read_text("utf-8"))
+    assert (card["seed"], card["best_of_seeds"]) == (1, 2)
