@@ -12,7 +12,10 @@ PARALLEL = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-$(VENV)/installed: pyproject.toml constraints.txt
+elsewhere:
+# Again where this folder was moved or copied since, or Python is gone: what is installed is then another folder's.
+HERE = import os, meirl_book as book; print("yes" * os.path.samefile(book.__path__[0], "book"))
+$(VENV)/installed: pyproject.toml constraints.txt $(if $(shell $(PY) -c '$(HERE)' 2>/dev/null),,elsewhere)
 	@echo "installing into $(VENV) (about 1.5 GB, a few minutes the first time)"
 	@# One that has no pip, or an older Python, is made anew.
 	@$(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
@@ -53,4 +56,4 @@ mutants: $(VENV)/installed  ## break the code in a hundred ways, one at a time: 
 	$(PY) tests/mutants/run.py
 
 clean:  ## delete what was built (not the environment, not the runs)
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf _build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

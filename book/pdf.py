@@ -44,6 +44,21 @@ def browser() -> str:
     )
 
 
+def linked(text: str, first: str) -> str:
+    """Let the links of the one page lead to what they mean, within the page: a PDF has no files beside it.
+
+    Args:
+        text: HTML of all pages on one.
+        first: name of the first of them, which has no place of that name as the others have.
+    """
+    text = re.sub(r'href="(?:book/)?[\w-]+\.html#', 'href="#', text)
+    text = re.sub(r'(<a [^>]*href=")(?:book/)?([\w-]+)\.html"', r'\1#document-book/\2"', text)
+    text = re.sub(r' href="_downloads/[^"]*"', "", text)
+    # Every page counts from id1 on; what is linked to are the entries of the bibliography.
+    text = re.sub(r'(<(?!div class="citation")[^>]*) id="id\d+"', r"\1", text)
+    return re.sub(r"(<main[^>]*>)", rf'\1<span id="document-{first}"></span>', text, count=1)
+
+
 def make_pdf(root: Path) -> Path:
     """Print the published book, as committed under ``book/``, into ``_build/book.pdf``.
 
@@ -59,10 +74,8 @@ def make_pdf(root: Path) -> Path:
     program = browser()
     folder = render(root, "singlehtml")
     (page,) = (folder / "book").glob("*.html")
-    # The page belongs at the top, beside _static; links within it must not name a file, or the PDF would link there.
-    text = re.sub(r'href="(?:book/)?[\w-]+\.html#', 'href="#', page.read_text(encoding="utf-8"))
-    whole, pdf = folder / "whole.html", root / "_build" / "book.pdf"
-    whole.write_text(text, encoding="utf-8")
+    whole, pdf = folder / "whole.html", root / "_build" / "book.pdf"  # the page belongs at the top, beside _static
+    whole.write_text(linked(page.read_text(encoding="utf-8"), f"book/{page.stem}"), encoding="utf-8")
     pdf.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # Virtual time: the browser prints when MathJax has nothing left to do, however slow the machine is.

@@ -126,14 +126,15 @@
   const seek = (to) => show((view.time = Math.max(0, Math.min(chain.periods - 1, to))));
 
   function play(on) { // who wants less motion sees two pictures a second
-    const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0.5 : 0.04, last = chain.periods - 1;
+    const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0.5 : 0.04;
+    const over = () => view.time >= chain.periods - 1; // a chain that is shorter may come while this one plays
     view.timer = clearInterval(view.timer);
     find(".w-play").textContent = on ? "Pause" : "Play";
     if (!on) return seek(Math.floor(view.time));
-    if (view.time >= last) view.time = 0;
+    if (over()) view.time = 0;
     view.timer = setInterval(() => {
       seek(view.time + pause * find(".w-speed").value);
-      if (view.time >= last) play(false);
+      if (over()) play(false);
     }, 1000 * pause);
   }
 
@@ -190,12 +191,10 @@
   on(".w-tuned", "click", () => set(chain.rule.levels.map(({ value }) => value)));
   on(".w-shuffle", "click", () => set(chain.rule.levels.map(({ low, high }) =>
     Math.round(low + (high - low) * Math.random()))));
-  on(".w-mine", "click", () => {
-    find("label:last-child input", race).click();
-    find("#watch").scrollIntoView();
-  });
+  on(".w-mine", "click", () => find("#watch").scrollIntoView(find("label:last-child input", race).click()));
   each(".w-env", (select) => { select.innerHTML = options(names); });
   find(".w-episode").innerHTML = options([...Array(chains[names[0]].episodes).keys()].map((i) => i + 1));
   await load();
   each("#watch, #beat, .w-wait", (part) => { part.hidden = !part.hidden; });
+  find(":target")?.scrollIntoView(); // the player has pushed down what the link names
 })();

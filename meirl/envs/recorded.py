@@ -21,9 +21,10 @@ from ..config import Model, validated
 MOST_BYTES, MOST_LOCATIONS, MOST_PERIODS, LARGEST = 50_000_000, 100, 20_000, 1e9  # of a file, a record, a number
 MOST_DAYS = 40_000  # from the first date to the last: more than a century, or a typing error
 YEAR, WINDOW = 365.25, 21  # days; a block of a yearly record is from at most three weeks before or after its date
-PLAIN: dict = {"noise": {}, "direct": 0, "variation": 0, "floor": 0.1, "season": None, "week": None, "shock": None}
+PLAIN: dict = {"noise": {}, "direct": 0, "variation": 0, "floor": 0, "season": None, "week": None, "shock": None}
 LONG = ["date", "location", "demand"]
-NUMBER = f"expected a number from 0 to {LARGEST:,.0f}, decimals after a point; 0 if nothing was asked for"
+NUMBER = "expected a number from 0 to 1e9 (1000, not 1.000), decimals after a point; 0 if nothing was asked for"
+GROUPED = r"[1-9]\d{0,2}(?:\.\d{3})+"  # 4.300: beside whole numbers of fewer digits, and no other decimals, it is 4300
 
 
 class Record(Model):
@@ -80,8 +81,7 @@ def read(path: str | Path) -> Table:
 def _read(path: Path, _: int, size: int) -> Table:
     if size > MOST_BYTES or not path.is_file():
         raise ValueError(f"{path}: expected a file of at most {MOST_BYTES:,} bytes")
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
+    first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
     cells = pd.read_csv(
         path, sep=max(",;\t", key=first.count), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
         skip_blank_lines=False,
@@ -95,13 +95,13 @@ def _read(path: Path, _: int, size: int) -> Table:
         expected = f"expected {', '.join(LONG)}; or date, then one column a location"
         raise ValueError(f"{path}: row 1: {expected}; got {', '.join(header)[:100]}")
     body = cells.iloc[1:].set_axis(header, axis=1)
-    if not (is_long := set(header) == set(LONG)):
-        body = body.melt("date", value_name="", ignore_index=False).set_axis(LONG, axis=1)  # a location may be `demand`
-        body = body.sort_index(kind="stable")  # row by row again
+    if not (is_long := set(header) == set(LONG)):  # a location may be called `demand`; and row by row again
+        body = body.melt("date", value_name="", ignore_index=False).set_axis(LONG, axis=1).sort_index(kind="stable")
     dates = pd.to_datetime(body["date"], format="%Y-%m-%d", errors="coerce")
     _refuse(path, body, dates.isna(), "date", "expected a date such as 2024-03-01")
     _refuse(path, body, body["location"] == "", "location", "expected a name")
-    units = pd.to_numeric(body["demand"], errors="coerce")
+    dotted, grouped = body["demand"].str.contains(".", regex=False), body["demand"].str.fullmatch(GROUPED)
+    units = pd.to_numeric(body["demand"], errors="coerce").mask(grouped & dotted.equals(grouped) & (not dotted.all()))
     _refuse(path, body, ~units.between(0, LARGEST), "demand" if is_long else None, NUMBER)
     return _table(path, body.assign(date=dates, demand=units))
 
@@ -116,10 +116,9 @@ def _refuse(path: Path, body: pd.DataFrame, wrong: pd.Series, column: str | None
 
 def _table(path: Path, body: pd.DataFrame) -> Table:
     """Arrange checked rows by date and location; refuse what is missing or twice there."""
-    twice = body.duplicated(["date", "location"]).to_numpy()
-    if twice.any():
-        row = body.assign(number=body.index)[twice].iloc[0]
-        raise ValueError(f"{path}: row {row['number']}: {row['date']:%Y-%m-%d} is there twice for {row['location']}")
+    if (twice := body.duplicated(["date", "location"]).to_numpy()).any():
+        row = body.iloc[twice.argmax()]
+        raise ValueError(f"{path}: row {row.name}: {row['date']:%Y-%m-%d} is there twice for {row['location']}")
     locations = tuple(body["location"].drop_duplicates())
     dates = pd.DatetimeIndex(body["date"].drop_duplicates().sort_values())
     if len(locations) > MOST_LOCATIONS or len(dates) > MOST_PERIODS:
@@ -132,27 +131,25 @@ def _table(path: Path, body: pd.DataFrame) -> Table:
         date, location = whole[int(units.isna().argmax())]
         more = f" (and {absent - 1:,} more)" if absent > 1 else ""
         raise ValueError(f"{path}: no demand on {date:%Y-%m-%d} at {location}{more}: write 0 if nothing was asked for")
-    return Table(regular, locations, units.to_numpy(float).reshape(len(regular), -1), week)
+    table = units.to_numpy(float).reshape(len(regular), -1)
+    if len(locations) > 2 and (sums := np.isclose(2 * table, table.sum(1, keepdims=True), atol=0).all(0)).any():
+        raise ValueError(f"{path}: {locations[sums.argmax()]} is the sum of all other locations: leave it out")
+    return Table(regular, locations, table, week)
 
 
 def _regular(path: Path, dates: pd.DatetimeIndex) -> tuple[pd.DatetimeIndex, int]:
     """All dates from the first to the last that a regular record has, and its periods in a week."""
     gaps = np.diff(dates.to_numpy()).astype("timedelta64[D]").astype(int)
     usual = int(np.bincount(gaps).argmax()) if len(gaps) else 0
-    if usual == 1:
-        freq, week = ("B", 5) if (dates.day_of_week < 5).all() else ("D", 7)
-    elif usual == 7:
-        freq, week = "7D", 1
-    elif usual in (28, 29, 30, 31):
-        freq, week = "MS" if dates[0].day == 1 else "ME", 1
-    else:
+    day, month = "B" if (dates.day_of_week < 5).all() else "D", "MS" if dates[0].day == 1 else "ME"
+    if (freq := {1: day, 7: "7D", **dict.fromkeys((28, 29, 30, 31), month)}.get(usual)) is None:
         raise ValueError(f"{path}: expected a date a day, weekday, week or month; the usual step is {usual} days")
     if (dates[-1] - dates[0]).days > MOST_DAYS:
         raise ValueError(f"{path}: from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}: at most {MOST_DAYS:,} days")
     regular = pd.date_range(dates[0], dates[-1], freq=freq)
     if len(odd := dates.difference(regular)):
-        raise ValueError(f"{path}: {odd[0]:%Y-%m-%d} does not fit: dates go in steps of {usual} days")
-    return regular, week
+        raise ValueError(f"{path}: {odd[0]:%Y-%m-%d} does not fit: steps are {usual} days; a month's first or last")
+    return regular, {"D": 7, "B": 5}.get(freq, 1)
 
 
 def filled(values: Mapping[str, Any], path: Path, count: str) -> dict[str, Any]:
@@ -175,6 +172,9 @@ def filled(values: Mapping[str, Any], path: Path, count: str) -> dict[str, Any]:
     record = record.model_copy(update={"file": str(path.parent / record.file)})
     table = read(record.file)
     names = values.get("locations") or table.locations
+    kinds = pd.json_normalize({**values, "demand": None, "order_options": None}).map(type).iloc[0]
+    if names is table.locations and len(names) > 1 and (lists := [*kinds.index[kinds.isin([list, tuple])]]):
+        raise ValueError(f"{path.name}: {lists[0]} is a list: give locations in its order: they are {', '.join(names)}")
     if not isinstance(names, list | tuple) or sorted(map(str, names)) != sorted(table.locations):
         raise ValueError(f"{record.file}: its locations are {', '.join(table.locations)}; {path.name} has {names!r}")
     names = tuple(map(str, names))  # YAML reads 101 as a number

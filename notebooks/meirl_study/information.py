@@ -39,10 +39,16 @@ def innovations(p: MeisParameters, shock: Array) -> Array:
 
     Returns:
         ``(T,)``; the last days, on which a shock might be cut off, have none.
+
+    Raises:
+        ValueError: if all shocks have one factor, so that where one follows another they cannot be told apart, or the
+            mean shock changes nothing.
     """
     process = p.demand.shock
-    if process is None:
+    if process is None or not process.probability:
         return np.zeros(len(shock))
+    if process.factor[0] == process.factor[1] or sum(process.factor) == 2:
+        raise ValueError(f"demand.shock.factor must be a range, with a mean other than 1, got {process.factor}")
     goes_on = (shock == np.append(1.0, shock[:-1])) & (shock != 1)
     begins = np.flatnonzero((shock != 1) & ~goes_on)
     ends = [next((t for t in range(b, len(shock)) if shock[t] != shock[b]), len(shock)) for b in begins]

@@ -172,7 +172,8 @@ class _Dual:
         cost = float(value[each, net].sum())
         for t in range(self.horizon):
             units = bought[t, each, net]
-            total[t - self.lead] += units.sum()
+            if t >= first:
+                total[t - self.lead] += units.sum()
             net = np.minimum(np.minimum(net + units, states - 1), self.highest[:, 0])
             net = np.maximum(net - self.demand[t], self.lowest[:, 0])
         return cost, total

@@ -175,13 +175,15 @@ def for_service(
         **options: of `meirl.heuristics.tuning.tune`.
 
     Returns:
-        Index: the values changed. ``fill rate`` (share) and ``on hand`` (mean units in the chain).
+        One row a mapping, in order; index: the values changed, under the keys of the last. ``fill rate`` (share) and
+        ``on hand`` (mean units in the chain).
     """
-    rows, names = {}, ""
+    rows, labels, names = [], [], ""
     for changes in costs:
-        label = ", ".join(f"{x:g}" if isinstance(x, int | float) else str(x) for x in changes.values())
+        labels.append(", ".join(f"{x:g}" if isinstance(x, int | float) else str(x) for x in changes.values()))
         chain = make(env, **changes)
         policy = tuned(chain, tuning.tune(chain, RULES[rule], progress=False, **options))
         played = rollout(chain, policy, held_out(chain, "validation", players)).mean()
-        names, rows[label] = ", ".join(changes), {"fill rate": played["fill_rate"], "on hand": played["on_hand"]}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(names)
+        names = ", ".join(changes)
+        rows.append({"fill rate": played["fill_rate"], "on hand": played["on_hand"]})
+    return pd.DataFrame(rows, labels).rename_axis(names)

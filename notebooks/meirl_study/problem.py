@@ -102,18 +102,19 @@ def stressors(scenarios: Mapping[str, Scenario]) -> pd.DataFrame:
 
     Returns:
         One row an environment: mean and standard deviation of a retailer's demand (units), correlation of the first
-        two retailers, share of periods in a shock, mean lead time (periods), share of lead times of `LATE` or more, and
-        share of periods in which retailers ask for more than the warehouse can ship.
+        two retailers (NaN for a single one), share of periods in a shock, mean lead time (periods), share of lead times
+        of `LATE` or more, and share of periods in which retailers ask for more than the warehouse can ship.
     """
     rows = {}
     for name, scenario in scenarios.items():
         draws = {field: values.cpu().numpy() for field, values in scenario._asdict().items()}
         demand, lead = draws["demand"], draws["lead_time"]
+        two = [demand[..., i].ravel() for i in range(demand.shape[2])][:2]
         rows[name] = {
             "mean demand per retailer": demand.mean(),
             "standard deviation": demand.std(),
-            "correlation of two retailers": np.corrcoef(demand[..., 0].ravel(), demand[..., 1].ravel())[0, 1],
-            "periods in a shock": (draws["shock"] > 1).mean(),
+            "correlation of two retailers": np.corrcoef(*two)[0, 1] if len(two) == 2 else np.nan,
+            "periods in a shock": (draws["shock"] != 1).mean(),  # some lower demand
             "mean lead time": lead.mean(),
             f"lead time of {LATE} or more": (lead >= LATE).mean(),
             "demand above outbound capacity": (demand.sum(2) > draws["outbound_capacity"]).mean(),
@@ -162,10 +163,10 @@ def parameters(*envs: Env) -> Any:
     from IPython.display import Markdown  # a notebook has it
 
     values = [dict(_leaves(env.parameters)) for env in envs]
-    longest = max(values, key=len)
+    every = {key: about for column in sorted(values, key=len, reverse=True) for key, about in column.items()}
     heads = ["parameter", "symbol", *(env.name.partition("-")[2] for env in envs), "meaning"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for key, (_, meaning) in longest.items():
+    for key, (_, meaning) in every.items():
         cells = [_text(column[key][0]) if key in column else NONE for column in values]
         parameter = key.replace(".", ".\u200b")  # a narrow column may break there
         lines.append(f"| `{parameter}` | {SYMBOLS.get(key, '')} | {' | '.join(cells)} | {meaning} |")

@@ -196,8 +196,10 @@ def savings(found: Findings) -> str:
 
 
 def _money(value: float) -> str:
-    """Format of a sum of money: two decimals where whole units would say little."""
-    return ",.0f" if abs(value) >= 20 else ",.2f"
+    """Format of a sum of money: two decimals where whole units would say little, three digits where these would."""
+    size = abs(value)
+    decimals = 0 if size >= 20 else 2 if size >= 0.1 or not size else 2 - int(np.floor(np.log10(size)))
+    return f",.{decimals}f"
 
 
 def service(found: Findings) -> str:
@@ -266,7 +268,8 @@ def level_table(env: Env, levels: Levels) -> pd.DataFrame:
         one = place if each_has else place.replace("retailer", "mean location")
         for i, where in enumerate(env.node_names[1:] if common else [one]):
             each = float(env.demand_shares[i]) * value if common else value
-            shown = f"{each:,.0f}" if abs(each) >= 10 else f"{each:.2f}"
+            small = ".2f" if abs(each) >= 0.1 or not each else ".3g"
+            shown = f"{each:,.0f}" if abs(each) >= 10 else f"{each:{small}}"
             rows[f"{fact}, {where}" if where else fact] = {"value": shown, "unit": unit}
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -82,6 +82,17 @@ def test_weeks_are_found_whatever_language_the_weekdays_are_in(tmp_path, monkeyp
     assert recorded.read(tmp_path / "d.csv").week == 1
 
 
+@pytest.mark.parametrize("numbers", ["0.125,1.250", "1.250,12.000", "4.300,0.5", "4.3,600"])
+def test_decimals_are_not_taken_for_thousands(tmp_path, numbers):
+    text = f"date,A,B\n2024-01-01,{numbers}\n2024-01-02,{numbers}\n"
+    assert recorded.read(csv(tmp_path, text)).units.tolist() == [[float(number) for number in numbers.split(",")]] * 2
+
+
+def test_sums_are_looked_for_as_shares(tmp_path):
+    text = "date,A,B,C\n2024-01-01,1e-12,2e-12,4e-12\n2024-01-02,0,5e-12,5e-12\n"
+    assert recorded.read(csv(tmp_path, text)).locations == ("A", "B", "C")
+
+
 @pytest.mark.parametrize(
     ("freq", "week", "year"),
     [("D", 7, 365.25), ("B", 5, 261), ("W-THU", 1, 52.2), ("MS", 1, 12), ("ME", 1, 12)],
@@ -105,6 +116,8 @@ def test_periods_are_days_weekdays_weeks_or_months(tmp_path, freq, week, year):
         (WIDE.replace("3,4.5", "inf,4.5"), r"row 2, column York: .*got 'inf'"),
         (WIDE.replace("3,4.5", "1e30,4.5"), r"row 2, column York: .*got '1e30'"),
         (LONG.replace("4.5", "4,5"), r"row 6, column demand: .*decimals after a point.*got '4,5'"),
+        (WIDE.replace("3,4.5", "600,4.300"), r"row 2, column Leeds: .*1000, not 1\.000.*; got '4\.300'"),
+        ("date,A,B,C\n2024-01-01,1,2,3\n2024-01-02,0,5,5\n", "C is the sum of all other locations: leave it out"),
         (LONG.replace("6;Leeds", "6;"), r"row 7, column location: expected a name; got ''"),
         (WIDE.replace("2024-01-05", "05/01/2024"), r"row 3, column date: expected a date such as 2024-03-01"),
         (WIDE.replace("2024-01-05", "2024-01-32"), r"row 3, column date: .*got '2024-01-32'"),
@@ -113,7 +126,8 @@ def test_periods_are_days_weekdays_weeks_or_months(tmp_path, freq, week, year):
         (LONG.replace("6;Leeds;2024-01-07\n", ""), r"no demand on 2024-01-07 at Leeds: write 0 if nothing"),
         (WIDE + "2024-01-10,1,1\n2024-01-11,1,1\n", r"no demand on 2024-01-08 at York \(and 3 more\)"),
         ("date,A\n2024-01-01,1\n2024-01-04,1\n2024-01-07,1\n", "the usual step is 3 days"),
-        ("date,A\n2024-01-01,1\n2024-01-08,1\n2024-01-15,1\n2024-01-17,1\n", r"2024-01-17 does not fit"),
+        ("date,A\n2024-01-01,1\n2024-01-08,1\n2024-01-15,1\n2024-01-17,1\n", "01-17 does not fit: steps are 7 d"),
+        ("date,A\n2024-01-15,1\n2024-02-15,1\n2024-03-15,1\n", "fit: .*month's first or last"),
         ("date,A\n2024-01-01,1\n", "a date a day, weekday, week or month"),
         (WIDE + "9024-01-08,1,1\n", "from 2024-01-05 to 9024-01-08: at most 40,000 days"),
         ("day,A\n2024-01-01,1\n", "row 1: expected date, location, demand; or date, then one column a location; got"),
@@ -241,6 +255,23 @@ def test_locations_may_come_in_the_order_of_the_chain(write):
     assert env.parameters.demand.mean[0] == env.parameters.demand.mean[1] + 1
 
 
+def test_a_list_of_values_needs_locations_in_its_order(write):
+    lead_time = {"mean": [3, 1, 2], "low": 1, "high": 9}
+    with pytest.raises(ValueError, match=r"chain\.yaml: lead_time\.mean is a list: give locations in its order: "):
+        meirl.make(write(lead_time=lead_time))
+    assert meirl.make(write(lead_time=lead_time, locations=["Leeds", "York"])).node_names[2] == "York"
+    single = meirl.make(write(UNITS[:, :1], names=["York"], lead_time={"mean": [3, 1], "low": 1, "high": 9}))
+    assert single.node_names == ["middle", "York"]
+
+
+def test_a_season_of_few_units_is_not_cut_off(write):
+    now = np.arange(1_500)
+    units = np.outer(1 + 0.4 * np.sin(2 * np.pi * now / 365.25), [0.01, 0.03])
+    dates = pd.date_range("2020-01-01", periods=1_500)
+    env = meirl.make(write(units, dates, record={"past": 0.5, "yearly": True, "block": 14}), horizon=365)
+    assert env.seasonal_mean.numpy().max() == pytest.approx(1.4 * 0.02, rel=0.02)
+
+
 def test_locations_may_be_numbers(write):
     env = meirl.make(write(names=("101", "102"), locations=[102, 101]))
     assert env.node_names == ["middle", "102", "101"]
@@ -252,7 +283,7 @@ def test_a_record_may_be_laid_over_a_formula(write):
     file = str(write().with_name("demand.csv"))
     env = meirl.make("divergent-nonstationary", retailers=2, demand={"record": {"file": file}}, horizon=50)
     assert env.node_names == ["warehouse", "York", "Leeds"]
-    replaced = set(Demand.model_fields) - {"distribution", "mean", "record", "week"}
+    replaced = set(Demand.model_fields) - {"distribution", "mean", "record", "week", "floor"}
     assert all(getattr(env.parameters.demand, key) == Demand.model_fields[key].default for key in replaced)
     assert set(Demand.model_fields) == set(recorded.PLAIN) | {"distribution", "mean", "record"}
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +10,7 @@ import tomllib
 import venv
 from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
@@ -47,13 +49,40 @@ def test_the_library_needs_ten_packages_and_nothing_else():
     assert {Requirement(line).name for line in project["dependencies"]} == ALLOWED
 
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+PACKAGES = {"meirl": "meirl", "notebooks/meirl_study": "meirl_study"}
+
+
 @pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
+def wheel(tmp_path_factory) -> Path:
+    """Made from a copy: in the checkout, files of earlier wheels are under ``build/``, and would be in this one too."""
+    folder = tmp_path_factory.mktemp("built")
+    for name in (*PACKAGES, "book"):
+        leave = shutil.ignore_patterns("__pycache__", ".*", "*.ipynb", "_static")
+        shutil.copytree(ROOT / name, folder / "copy" / name, ignore=leave)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "copy")
+    subprocess.run([*PIP, "wheel", "--no-deps", "-w", str(folder), str(folder / "copy")], check=True, cwd=folder)
+    return next(folder.glob("meirl-*.whl"))
+
+
+def test_the_wheel_has_every_module_and_every_file_that_they_read(wheel):
+    there = [
+        (package, ROOT / source, path) for source, package in PACKAGES.items() for path in (ROOT / source).rglob("*.*")
+    ]
+    expected = {
+        f"{package}/{path.relative_to(source).as_posix()}" for package, source, path in there
+        if path.suffix in (".py", ".yaml", ".pt", ".csv", ".jsonl", ".mplstyle") and not path.name.startswith(".")
+    }  # fmt: skip
+    with ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES.values()}
+    assert found == expected
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory) -> Path:
     """The interpreter of an empty environment with the wheel in it, and what its metadata name."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], check=True, cwd=folder)
-    (wheel,) = folder.glob("meirl-*.whl")
     venv.create(folder / "venv")
     interpreter = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     try:
@@ -62,7 +91,7 @@ def python(tmp_path_factory) -> Path:
         how = ["--no-deps", "--no-index"]
     except OSError:  # not everybody may link on Windows
         how = ["-c", str(ROOT / "constraints.txt")]
-    install = [*pip, "--python", str(interpreter), "install", "--no-compile", *how, str(wheel)]
+    install = [*PIP, "--python", str(interpreter), "install", "--no-compile", *how, str(wheel)]
     subprocess.run(install, check=True, cwd=folder, env=OUTSIDE)
     return interpreter
 

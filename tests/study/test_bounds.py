@@ -203,3 +203,13 @@ def test_a_linear_program_by_hand():
     lp.require([(stock[2], 1)], high=6)
     with pytest.raises(RuntimeError, match="the linear program was not solved"):
         lp.solve()
+
+
+def test_an_episode_may_be_shorter_than_the_lead_time():
+    lead = {"lead_time": {"mean": 3, "low": 3, "high": 3}}
+    env = meirl.make("divergent-stationary", dtype=torch.float64, **{**TINY, **lead, "horizon": 2})
+    scenario = env.sample(3, 0)
+    never = meirl.rollout(env, heuristics.load(env, "never-order"), scenario)["cost"].to_numpy()
+    tight = lagrangian.lagrangian_bound(env, scenario, iterations=3, jobs=1)
+    assert (tight >= 0).all()
+    assert (tight <= never).all()

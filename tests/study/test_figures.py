@@ -362,3 +362,21 @@ def test_learning_curves_have_the_colour_of_their_learner_and_a_legend_that_has_
 def test_public_functions_say_what_they_draw():
     for name in figures.__all__:
         assert inspect.getdoc(getattr(figures, name)), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"mean": 3, "low": 1, "high": 10}, "3"),
+        ({"mean": 2, "low": 1, "high": 10, "tail_probability": 0.2, "tail_extra": 4}, "2–6"),
+        ({"mean": [4, 1, 1, 2], "standard_deviation": [0, 0, 0, 0], "low": 1, "high": 9}, "1–4"),
+        ({"mean": 2, "standard_deviation": 1, "low": 1, "high": 10}, "1–10"),
+        ({"mean": 2, "low": 2, "high": 2, "tail_probability": 0.5, "tail_extra": 4}, "2"),
+    ],
+)
+def test_a_chain_shows_the_lead_times_that_are_drawn(changes, shown):
+    env = meirl.make("divergent-stationary", lead_time=changes)
+    drawn = env.sample(200, 0).lead_time
+    assert {str(drawn.min().item()), str(drawn.max().item())} <= {*shown.split("–"), "7", "8", "9"}
+    texts = [text.get_text() for text in figures.chain(env).axes[0].texts]
+    assert texts.count(f"lead time\n{shown}") == 2

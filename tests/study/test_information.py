@@ -79,3 +79,13 @@ def test_another_chain_is_refused():
     env = meirl.make("divergent-stationary")
     with pytest.raises(ValueError, match="divergent-stationary: expected a MEIS"):
         information.weights(env, env.sample(1, 0), 1)
+
+
+@pytest.mark.parametrize("factor", [[2, 2], [0.5, 1.5]])
+def test_shocks_that_cannot_be_told_apart_or_change_nothing_are_refused(factor):
+    """The first would give innovations whose mean is not 0, so no bound; the second none that are finite."""
+    env = meirl.make("meis-nonstationary", demand={"shock": {"factor": factor}})
+    with pytest.raises(ValueError, match=r"demand\.shock\.factor must be a range, with a mean other than 1, got"):
+        information.penalised_bound(env, env.sample(1, 0), WEIGHTS, jobs=1)
+    never = meirl.make("meis-nonstationary", demand={"shock": {"factor": factor, "probability": 0}})
+    assert not information.innovations(never.parameters, np.ones(9)).any()

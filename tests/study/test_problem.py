@@ -1,5 +1,6 @@
 """Chapter 1's tables: stock that adds up, made draws, every parameter, and who sees what."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from meirl import envs as environments
 from meirl import make
 from meirl.envs import NAMES, OBSERVATION_SETS, Scenario
-from meirl_study import problem
+from meirl_study import figures, problem
 
 
 def play(name: str, periods: int):
@@ -141,3 +142,26 @@ def test_rules_may_read_what_our_learners_see():
     assert rules["time left"] == "yes"
     assert rules[problem.TOTAL] == ""
     assert shown.loc["pipeline by due date", ("meis-nonstationary", "published agent")] == "–"
+
+
+def test_what_only_the_chain_with_fewer_parameters_has_is_listed_too():
+    few = make("divergent-stationary", order_cost={"warehouse": 40, "retailer": 2})
+    lines = problem.parameters(few, make("divergent-nonstationary")).data.replace("\u200b", "").splitlines()
+    (row,) = (line for line in lines if line.startswith("| `order_cost.warehouse` |"))
+    assert [cell.strip() for cell in row.split("|")][3:5] == ["40", "–"]
+    names = ("divergent-stationary", "divergent-nonstationary")
+    both, whole = (problem.parameters(*map(make, each)).data.splitlines() for each in (names, names[1:]))
+    assert [line.split("|")[1] for line in both] == [line.split("|")[1] for line in whole], "in the same order"
+
+
+def test_stressors_of_a_single_retailer_whose_shocks_lower_demand():
+    shock = {"probability": 0.2, "length": [3, 7], "factor": [0.2, 0.5]}
+    env = make("lost-sales", demand={"shock": shock}, lead_time={"mean": 14, "low": 14, "high": 14})
+    scenario = env.sample(4, 0)
+    row = problem.stressors({"own": scenario}).loc["own"]
+    assert math.isnan(row["correlation of two retailers"])
+    assert row["periods in a shock"] == pytest.approx((scenario.shock < 1).double().mean().item())
+    assert row["periods in a shock"] > 0.1
+    time, lead = figures.stressors(env, scenario).axes
+    assert len(time.patches) > 0, "shocks are shaded"
+    assert lead.get_xlim()[1] > 14

@@ -115,6 +115,14 @@ def test_changes_that_are_no_numbers_have_names(monkeypatch):
     assert list(table.index) == ["5, {'mean': [3, 4]}"]
 
 
+def test_costs_that_look_alike_have_a_row_each(monkeypatch):
+    monkeypatch.setattr(own.tuning, "tune", lambda env, *_, **__: own.textbook(env))
+    monkeypatch.setattr(own, "tuned", lambda env, _: meirl.heuristics.load(env, "never-order"))
+    alike = [{"shortage_cost": 1_000_001, "horizon": 5}, {"shortage_cost": 1_000_002, "horizon": 6}]
+    alike.append({"withdrawal_cost": 1_000_002, "horizon": 6})
+    assert list(own.for_service("meis-stationary", "s-S", alike, 2).index) == ["1e+06, 5", "1e+06, 6", "1e+06, 6"]
+
+
 def test_who_pays_more_for_shortage_serves_more():
     options = {"episodes": 4, "generations": 6, "candidates": 4, "widen": False}
     costs = [{"shortage_cost": 0.05, "horizon": 60}, {"shortage_cost": 20, "horizon": 60}]
@@ -131,6 +139,7 @@ def test_who_pays_more_for_shortage_serves_more():
 def test_a_chain_and_its_record_are_copied_as_they_will_be_used(chain, tmp_path):
     values = yaml.safe_load(chain.read_text(encoding="utf-8"))
     del values["endless"], values["locations"], values["demand"]
+    values |= {"lead_time": {"mean": 2, "high": 9}, "initial_stock": {"warehouse": 500, "retailer": 160}}  # no lists
     chain.write_text(yaml.safe_dump(values | {"demand": {"distribution": "poisson", "mean": 5}}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"chain\.yaml: no recorded demand: give a CSV"):
         recommend.prepare(chain, None, tmp_path / "out")
@@ -350,6 +359,10 @@ def test_small_costs_have_decimals_and_efforts_are_what_they_were(found):
     assert "still pay 0.12 in 55 periods" in report.left(found)
     found.curve = found.curve.assign(cost=1.234)
     assert set(found.menu().loc["cost"]) == {"1.23"}
+    found.gap = found.gap | {"bound": 0.00123}  # in millions, say
+    assert "still pay 0.00123 in 55 periods" in report.left(found)
+    few = found.best.model_copy(update={"levels": dict.fromkeys(found.best.levels, 0.00456)})
+    assert set(report.level_table(found.env, few)["value"]) == {"0.00456"}
     said = report.grounds(found, None)
     assert "searched for up to 10 generations, more where the range of a level was widened" in said
     assert "those for the curve of service aside" in said

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from meirl import Env, Scenario
+from meirl.envs.processes import LeadTime
 
 from . import style
 
@@ -24,9 +25,7 @@ def chain(env: Env) -> Figure:
     figure, ax = plt.subplots(figsize=(style.WIDTH, 0.85 + 0.78 * env.retailers))
     middle = (env.retailers - 1) / 2
     _box(ax, 0, middle, env.source, "no limit" if supply is None else f"≈ {supply.mean:g} a period", style.BLACK)
-    shortest = p.lead_time.low
-    longest = p.lead_time.high if p.lead_time.standard_deviation else shortest
-    lead = f"{shortest}" if shortest == longest else f"{shortest}–{longest}"
+    lead = _lead_times(p.lead_time)
     _arrow(ax, (0.42, middle), (1.18, middle), f"lead time\n{lead}")
     outbound = "" if p.outbound_capacity is None else f"\nships ≈ {p.outbound_capacity.mean:,.0f}"
     _box(ax, 1.6, middle, env.node_names[0], f"holding {holding[0]:g}{outbound}", style.BLUE)
@@ -43,6 +42,16 @@ def chain(env: Env) -> Figure:
     ax.set(xlim=(-0.5, 5.5), ylim=(-0.55, env.retailers - 0.45))
     ax.set_axis_off()
     return figure
+
+
+def _lead_times(lead: LeadTime) -> str:
+    """What lead times there are: one, or the shortest and the longest."""
+    ends = {lead.low, lead.high}
+    if not np.any(lead.standard_deviation):  # then only a disruption moves them
+        extra = lead.tail_extra if lead.tail_probability else 0
+        days = np.round([np.array(lead.mean) + late for late in {0, extra}]).clip(lead.low, lead.high)
+        ends = {int(days.min()), int(days.max())}
+    return "–".join(map(str, sorted(ends)))
 
 
 def _box(ax: Axes, x: float, y: float, name: str, note: str, colour: str) -> None:
@@ -63,28 +72,32 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], label
 def stressors(env: Env, scenario: Scenario) -> Figure:
     """Show what nature does: the start of an episode's demand, correlation of two retailers, lead times, capacity.
 
-    Two seasons are shown, or 60 periods where there is none; the outbound capacity only where there is one.
+    Two seasons are shown, or 60 periods where there is none; two retailers and the outbound capacity only where there
+    are any.
     """
     season = env.parameters.demand.season
     periods = min(scenario.horizon, round(2 * season.period) if season else 60)
     capacity = scenario.outbound_capacity.cpu().numpy().ravel()
-    below = ["pair", "lead", "outbound"] if np.isfinite(capacity).all() else ["pair", "lead"]
+    below = ["pair"] * (env.retailers > 1) + ["lead"] + ["outbound"] * bool(np.isfinite(capacity).all())
     grid = [["time"] * len(below), below]
     figure, axes = plt.subplot_mosaic(grid, figsize=(style.WIDTH, 4.2), height_ratios=(1.1, 1))  # type: ignore[arg-type]
-    time, pair, lead = axes["time"], axes["pair"], axes["lead"]
+    time, lead = axes["time"], axes["lead"]
     demand, shock = scenario.demand.cpu().numpy(), scenario.shock[0, :periods].cpu().numpy()
     time.plot(demand[0, :periods], marker="", lw=0.9, alpha=0.8, label=env.node_names[1:])
     time.plot(env.seasonal_mean[:periods].cpu().numpy(), "-", color=style.BLACK, label="mean, no shock")
-    edges = np.flatnonzero(np.diff(shock > 1, prepend=False, append=False)) - 0.5
+    edges = np.flatnonzero(np.diff(shock != 1, prepend=False, append=False)) - 0.5
     for start, stop in edges.reshape(-1, 2):
         time.axvspan(start, stop, color=style.ORANGE, alpha=0.35, lw=0)
     time.set(xlabel="period", ylabel="demand [units]", ylim=(0, None), xlim=(0, periods))
     time.legend(ncols=env.retailers + 1, loc="upper left", bbox_to_anchor=(0, 1.22))
-    pair.plot(*demand[..., :2].reshape(-1, 2)[:2000].T, ".", ms=2, alpha=0.4)
-    pair.set(xlabel=f"demand, {env.node_names[1]}\n[units]", ylabel=f"demand, {env.node_names[2]}\n[units]")
+    if "pair" in axes:
+        axes["pair"].plot(*demand[..., :2].reshape(-1, 2)[:2000].T, ".", ms=2, alpha=0.4)
+        one, other = (f"demand, {name}\n[units]" for name in env.node_names[1:3])
+        axes["pair"].set(xlabel=one, ylabel=other)
     values, counts = np.unique(scenario.lead_time.cpu().numpy(), return_counts=True)
     lead.bar(values, counts / counts.sum())
-    lead.set(xlabel="lead time\n[periods]", ylabel="share of shipments", xlim=(0, 10.6), ylim=(0, 1.05))
+    longest = max(10, int(values.max())) + 0.6
+    lead.set(xlabel="lead time\n[periods]", ylabel="share of shipments", xlim=(0, longest), ylim=(0, 1.05))
     if "outbound" in axes:
         axes["outbound"].hist(capacity, bins=30, weights=np.full(capacity.size, 1 / capacity.size))
         axes["outbound"].set(xlabel="outbound capacity\n[units a period]", ylabel="share of periods")
