@@ -99,12 +99,12 @@ def tune(
     if path.is_dir():
         raise ValueError(f"{path}: a folder: expected a file to write levels to")
 
-    def to_beat() -> float | None:  # cost of the levels that are there by now; None if they do not tell
-        there = out is None and path.exists()
-        return heuristics.read_levels(chain, path).provenance.get("validation_cost") if there else math.inf
+    def to_beat() -> float:  # cost of the levels that are there by now, on the chain as it is by now
+        if out is not None or not path.exists():
+            return math.inf
+        return rollout(chain, heuristics.load(chain, path), held_out(chain, "validation"))["cost"].mean()
 
-    if to_beat() is None:
-        raise ValueError(f"{path}: provenance has no validation_cost to beat: --out FILE writes elsewhere")
+    to_beat()  # what cannot be read is refused before all the searching
     box = tuning.near(chain, rule, heuristics.read_levels(chain, name).levels) if near else None
     kept = path.with_name(f".{path.name}.search")
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def tune(
         kept.unlink()
     found = tuning.tune(chain, rule, seed=seed, episodes=episodes, generations=generations, box=box, kept=kept).tuned
     cost = found.provenance["validation_cost"]
-    if (old := to_beat()) is not None and old < cost:  # another search may have written there meanwhile
+    if (old := to_beat()) < cost:  # another search may have written there meanwhile
         typer.echo(f"validation cost {cost:,.2f}; kept {path}, which costs {old:,.2f} (--out FILE writes it elsewhere)")
     else:
         tuning.write(found, path)

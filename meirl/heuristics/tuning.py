@@ -105,8 +105,8 @@ def tune(
     seconds = time.perf_counter() - effort.start
     levels, cost = effort.choose(found.population[np.argsort(found.population_energies)][:finalists])
     provenance = {
-        "validation_cost": float(f"{cost:.12g}"), "validation_episodes": VALIDATION_EPISODES,
-        "training_cost": float(f"{found.fun:.12g}"), "seed": seed, "training_episodes": episodes,
+        "validation_cost": float(f"{cost:.9g}"), "validation_episodes": VALIDATION_EPISODES,
+        "training_cost": float(f"{found.fun:.9g}"), "seed": seed, "training_episodes": episodes,
         "generations": len(effort.history), "population": len(found.population),
         "simulated_steps": effort.simulated, "seconds": round(seconds, 1),
         "box": {name: [round(r.low, 6), round(r.high, 6)] for name, r in box.items()}, "bounds_hit": hits,
@@ -211,4 +211,4 @@ def widened(box: Box, levels: np.ndarray) -> Box:
 def write(levels: Levels, path: Path) -> None:
     """Write levels as a small YAML file, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, yaml.safe_dump(levels.model_dump(), sort_keys=False, default_flow_style=None))
+    files.write(path, yaml.safe_dump(levels.model_dump(), sort_keys=False, default_flow_style=None, allow_unicode=True))

@@ -79,8 +79,8 @@ def compared(env: str, first: str, second: str, episodes: int | None = None) -> 
 
     Returns:
         ``first`` and ``second``, each with ``policy``, ``cost`` and ``fill_rate``; ``difference`` of the second's cost
-        to the first's in units of ``cost_unit``, and ``percent``, the same in percent of the first's mean, with
-        ``_low`` and ``_high`` (95 %, Student's t over episodes); ``verdict``.
+        to the first's in units of ``cost_unit``, and ``percent``, the same in percent of the first's mean (NaN if that
+        is 0), with ``_low`` and ``_high`` (95 %, Student's t over episodes); ``verdict``.
     """
     chain = make(env)
     scenario = held_out(chain, "test", episodes)
@@ -91,8 +91,9 @@ def compared(env: str, first: str, second: str, episodes: int | None = None) -> 
         for side, name, table in zip(("first", "second"), (first, second), tables, strict=True)
     }
     ends = estimate(theirs - ours, "difference")
-    # One interval for verdict, difference and percent: two could contradict each other.
-    share = {name.replace("difference", "percent"): 100 * end / float(ours.mean()) for name, end in ends.items()}
+    # One interval for verdict, difference and percent: two could contradict each other. Nothing has no percent.
+    percent = 100 / float(ours.mean()) if ours.any() else float("nan")
+    share = {name.replace("difference", "percent"): percent * end for name, end in ends.items()}
     said = verdict(ends["difference_low"], ends["difference_high"])
     return {"env": env, **sides, **ends, **share, "verdict": said, "episodes": len(ours), "cost_unit": unit(chain)}
 

@@ -79,7 +79,7 @@ def prepare(chain: str | Path, demand: str | Path | None, folder: Path) -> Path:
         shutil.copyfile(source, folder / "demand.csv")
     values |= {"demand": {"record": record.model_dump()}, "endless": not named or values.get("endless", True)}
     values |= {given.parameters.count: given.retailers, "locations": given.node_names[1:]}
-    files.write(folder / "chain.yaml", yaml.safe_dump(values, sort_keys=False))
+    files.write(folder / "chain.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     make(folder / "chain.yaml")
     return folder / "chain.yaml"
 
@@ -171,12 +171,12 @@ def saving(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
 
 
 def saved(saving: Mapping[str, float]) -> str:
-    """What the interval of a `saving` says, in words that go before the number."""
+    """What the intervals of a `saving` say, in money and in percent, in words that go before either number."""
     return {
         "beats": "saves",
         "loses to": "costs more than today's: the saving is",
         "cannot be told apart from": "cannot be told apart from today's in cost: the saving is",
-    }[verdict(-saving["percent_high"], -saving["percent_low"])]
+    }[verdict(-max(saving["high"], saving["percent_high"]), -min(saving["low"], saving["percent_low"]))]
 
 
 def left(env: Env, cost: np.ndarray, episodes: int, jobs: int = 1) -> dict[str, float]:

@@ -8,6 +8,7 @@ lies where one more seed of ours would fall.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,9 +84,10 @@ def last(folder: Path, episodes: int) -> pd.DataFrame:
     """
     path, checkpoint = folder / "last.csv", folder / "checkpoint.pt"
     if path.exists() and path.stat().st_mtime >= checkpoint.stat().st_mtime:
-        table = pd.read_csv(path)
-        if len(table) == episodes:
-            return table
+        with suppress(ValueError):  # what cannot be read is played again, as in `study.run`
+            table = pd.read_csv(path)
+            if len(table) == episodes and "cost" in table:
+                return table
     policy, env = load_policy(folder)
     cast(torch.nn.Module, policy).load_state_dict(load_checkpoint(checkpoint)["network"])
     table = rollout(env, policy, held_out(env, "test", episodes))

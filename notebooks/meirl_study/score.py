@@ -177,12 +177,13 @@ def check(path: Path) -> None:
 
 
 def append(path: Path, table: pd.DataFrame) -> None:
-    """Add rows of scores to a CSV file, or begin one; a ValueError as of `check`."""
+    """Add rows of scores to a CSV file, or begin one, one process after the other; a ValueError as of `check`."""
     check(path)
-    if path.exists():
-        there = pd.read_csv(path)
-        table = pd.concat([there, table], ignore_index=True) if len(there) else table
-    files.write(path, table.to_csv(index=False))
+    with files.only_writer(path, wait=True):  # what another adds between reading and writing would be lost
+        if path.exists():
+            there = pd.read_csv(path)
+            table = pd.concat([there, table], ignore_index=True) if len(there) else table
+        files.write(path, table.to_csv(index=False))
 
 
 def _row(policy: Policy, rule: Policy, env: Env, scenario: Scenario, bounded: int) -> dict[str, float]:

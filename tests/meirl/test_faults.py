@@ -492,13 +492,13 @@ def test_tune_goes_on_and_leaves_only_levels(own_chain, monkeypatch, capsys, tmp
     assert [path.name for path in folder.iterdir()] == ["base-stock.yaml"]
 
 
-@pytest.mark.parametrize("wrong", ["no cost", "text", "another rule's"])
+@pytest.mark.parametrize("wrong", ["text", "another rule's"])
 def test_tune_looks_at_what_is_there_before_it_searches(wrong, own_chain, monkeypatch, capsys, tmp_path):
     path = heuristics.levels_file(meirl.make(own_chain), "base-stock")
     path.parent.mkdir()
     levels = dict.fromkeys(RULES["base-stock"].ranges(meirl.make(own_chain)), 5.0)
     found = {"rule": "base-stock", "levels": levels, "provenance": {"validation_cost": 1.0}}
-    found["provenance"] = {"no cost": {}, "text": {"validation_cost": "cheap"}}.get(wrong, found["provenance"])
+    found["provenance"] = {"text": {"validation_cost": "cheap"}}.get(wrong, found["provenance"])
     found["rule"] = "s-S" if wrong.startswith("another") else found["rule"]
     path.write_text(yaml.safe_dump(found, sort_keys=False))
     before = path.read_bytes()
@@ -512,17 +512,29 @@ def test_tune_looks_at_what_is_there_before_it_searches(wrong, own_chain, monkey
 
 def test_tune_overwrites_nothing_better_that_came_meanwhile(own_chain, monkeypatch, capsys):
     path = heuristics.levels_file(meirl.make(own_chain), "base-stock")
-    real, better = tuning.tune, dict.fromkeys(RULES["base-stock"].ranges(meirl.make(own_chain)), 5.0)
+    real, levels = tuning.tune, dict.fromkeys(RULES["base-stock"].ranges(meirl.make(own_chain)), 5.0)
+    better = heuristics.Levels(rule="base-stock", levels=levels, provenance={"validation_cost": 0.0})
 
-    def tune(*arguments, **options):
-        found = real(*arguments, **options)
-        tuning.write(heuristics.Levels(rule="base-stock", levels=better, provenance={"validation_cost": 0.0}), path)
-        return found
+    def tune(env, rule, **options):
+        found = real(env, rule, **options)
+        tuning.write(better, path)
+        cost = meirl.rollout(env, heuristics.load(env, path), meirl.held_out(env, "validation"))["cost"].mean()
+        return found._replace(tuned=found.tuned.model_copy(update={"provenance": {"validation_cost": cost + 1}}))
 
     monkeypatch.setattr(tuning, "tune", tune)
     arguments = ["tune", f"--env={own_chain}", "--heuristic=base-stock", "--episodes=2", "--generations=1"]
     assert said(monkeypatch, capsys, *arguments)[0] == 0
-    assert heuristics.read_levels(meirl.make(own_chain), path).levels == better
+    assert heuristics.read_levels(meirl.make(own_chain), path) == better
+
+
+def test_tune_judges_what_is_there_on_the_chain_as_it_is_now(own_chain, monkeypatch, capsys):
+    path = heuristics.levels_file(meirl.make(own_chain), "base-stock")
+    path.parent.mkdir()
+    levels = dict.fromkeys(RULES["base-stock"].ranges(meirl.make(own_chain)), 0.0)
+    tuning.write(heuristics.Levels(rule="base-stock", levels=levels, provenance={"validation_cost": 0.0}), path)
+    code, errors = said(monkeypatch, capsys, "tune", f"--env={own_chain}", "--heuristic=base-stock", "--generations=1")
+    assert code == 0, errors
+    assert heuristics.read_levels(meirl.make(own_chain), path).levels != levels
 
 
 @pytest.mark.parametrize("wrong", [["--heuristic=never-order"], ["--heuristic=base-stock", "--seed=-1"]], ids=str)

@@ -67,6 +67,20 @@ def test_same_seed_same_levels_and_the_budget_is_counted():
     assert other.tuned.levels != first.tuned.levels
 
 
+def test_costs_in_millions_are_told_apart():
+    options = {"episodes": 4, "generations": 2, "candidates": 2, "widen": False, "progress": False}
+    plain, large = (
+        tuning.tune(small(cost_unit=unit), RULES["base-stock"], **options).tuned.provenance for unit in (1, 1e9)
+    )
+    for cost in ("validation_cost", "training_cost"):
+        assert 1e9 * large[cost] == pytest.approx(plain[cost], rel=1e-6)
+
+
+def test_names_are_written_as_they_are(tmp_path):
+    tuning.write(heuristics.Levels(rule="s-S", levels={"level, Köln": 1.0}), tmp_path / "levels.yaml")
+    assert "level, Köln" in (tmp_path / "levels.yaml").read_text(encoding="utf-8")
+
+
 def test_the_history_has_the_best_levels_of_every_generation():
     env, rule = small(), RULES["base-stock"]
     search = tuning.tune(env, rule, seed=4, episodes=8, generations=3, candidates=5, widen=False, progress=False)

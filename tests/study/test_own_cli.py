@@ -60,6 +60,15 @@ def test_a_verdict_does_not_contradict_its_interval(monkeypatch, capsys):
     assert "cannot be told apart from best: +0.00 % (95 %: +0.00 to +0.00 %)" in capsys.readouterr().out
 
 
+def test_a_policy_that_costs_nothing_has_no_percentages(tmp_path, capsys):
+    env = meirl.make("divergent-stationary")
+    free = {"horizon": 10, "holding_cost": {"warehouse": 0, "retailer": 0}}
+    values = env.parameters.model_dump(mode="json", exclude_none=True) | free
+    (tmp_path / "free.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    own_cli.compare(str(tmp_path / "free.yaml"), "never-order", "never-order", episodes=4)
+    assert "never-order cannot be told apart from never-order: +nan % (95 %: +nan to +nan %)" in capsys.readouterr().out
+
+
 def test_a_rules_name_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "s-S").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -190,7 +199,8 @@ def test_recommend_leaves_a_page_and_its_numbers(chain, tmp_path, capsys, monkey
 
     def write(source, parameters, folder):
         asked.update(parameters, source=source.name)
-        numbers = {"rule": "s-S", "saving": {"percent": 5, "percent_low": 4, "percent_high": 6},
+        saving = {"value": 9, "low": 8, "high": 10, "percent": 5, "percent_low": 4, "percent_high": 6}
+        numbers = {"rule": "s-S", "saving": saving,
                    "reinforcement_learning": {"why": "Do not bother."}}  # fmt: skip
         (folder / "report.json").write_text(json.dumps(numbers), encoding="utf-8")
         return folder / "report.html"

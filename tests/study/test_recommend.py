@@ -349,9 +349,12 @@ def test_texts_say_what_was_found(found):
     ],
 )
 def test_a_saving_is_put_into_words(found, percent, low, high, words):
-    found.saving = found.saving | {"percent": percent, "percent_low": low, "percent_high": high}
+    money = {"value": 9 * percent, "low": 9 * low, "high": 9 * high}
+    found.saving = money | {"percent": percent, "percent_low": low, "percent_high": high}
     assert words in report.summary(found, made=False)
     assert f"so it {recommend.saved(found.saving)}" in report.savings(found)
+    doubt = found.saving | {"low": -1.0, "high": 1.0}  # the two intervals are computed in two ways
+    assert recommend.saved(doubt).startswith("cannot be told apart")
 
 
 def test_small_costs_have_decimals_and_efforts_are_what_they_were(found):
@@ -465,3 +468,9 @@ def test_a_location_is_not_taken_for_what_a_level_is(chain, found):
     found.env, found.best = env, own.textbook(env)
     assert set(report.level_table(env, found.best)["unit"]) == {"units"}
     assert "*" not in report.rule(found)
+
+
+def test_a_chain_keeps_the_letters_of_its_names(chain, tmp_path):
+    for file in (chain, chain.with_name("demand.csv")):
+        file.write_text(file.read_text(encoding="utf-8").replace("York", "Köln"), encoding="utf-8")
+    assert "- Köln\n" in recommend.prepare(chain, None, tmp_path / "out").read_text(encoding="utf-8")

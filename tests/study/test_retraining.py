@@ -65,6 +65,15 @@ def test_what_the_last_weights_made_is_kept_until_the_run_changes(run, monkeypat
     assert retraining.last(run, 2)["cost"].tolist() == [1, 2]  # another number of episodes
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff", b"a,b\n1,2\n1,2\n1,2\n"])
+def test_a_damaged_table_of_the_last_weights_is_made_again(run, monkeypatch, damage):
+    monkeypatch.setattr(retraining, "load_policy", lambda folder: (load_policy(folder)[0], short()))
+    (run / "last.csv").unlink(missing_ok=True)
+    first = retraining.last(run, 3)
+    (run / "last.csv").write_bytes(damage)
+    pd.testing.assert_frame_equal(retraining.last(run, 3), first)
+
+
 def test_every_run_has_the_cost_of_both_weights(monkeypatch):
     best = pd.DataFrame({"env": NAMES[0], "seed": [0, 0, 1, 1], "cost": [1.0, 3.0, 5.0, 7.0], "fill_rate": 0.5})
     monkeypatch.setattr(study, "run", lambda todo, root, **options: best)

@@ -1,6 +1,7 @@
 """Anybody's policy is scored like ours."""
 
 import sys
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -165,3 +166,19 @@ def test_a_policy_imports_what_lies_beside_it_and_its_errors_name_its_line(tmp_p
     with pytest.raises(ValueError, match=r"mine\.py, line 4, in second: invalid literal"):
         own_cli.score(f"{mine}:second", "meis-stationary")
     assert sys.path == before
+
+
+def test_rows_that_are_added_at_the_same_time_are_all_there(tmp_path):
+    row = pd.read_csv(score.TABLE).tail(1)
+    path, each = tmp_path / "scores.csv", 8
+
+    def add(who):
+        for number in range(each):
+            score.append(path, row.assign(policy=f"{who}, {number}"))
+
+    threads = [Thread(target=add, args=(who,)) for who in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pd.read_csv(path)["policy"].nunique() == 3 * each
