@@ -5,11 +5,13 @@ import io
 import re
 import tokenize
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,15 @@ def test_conda_python_is_one_the_project_supports():
 @pytest.mark.parametrize("requirement", sorted(REQUIREMENTS, key=str), ids=lambda r: r.name)
 def test_constraints_satisfy_the_project(requirement):
     assert requirement.specifier.contains(CONSTRAINTS[canonicalize_name(requirement.name)], prereleases=True)
+
+
+def test_every_version_of_the_constraints_runs_on_the_oldest_python_that_is_promised():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    needed = {canonicalize_name(d.name): d.metadata["Requires-Python"] or "" for d in distributions()}
+    there = {canonicalize_name(d.name): d.version for d in distributions()}
+    pinned = [name for name, version in there.items() if CONSTRAINTS.get(name) == version]
+    assert len(pinned) > 100
+    assert {name: needed[name] for name in pinned if not SpecifierSet(needed[name]).contains(oldest)} == {}
 
 
 def test_the_extra_book_has_what_chapters_import():

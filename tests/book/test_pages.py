@@ -2,11 +2,14 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import runpy
 from functools import cache
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from bs4 import BeautifulSoup, SoupStrainer
@@ -95,6 +98,27 @@ def test_remote_requests_and_images_without_alt_text_are_found(tmp_path):
 @built
 def test_the_book_asks_no_other_host_for_anything_and_every_image_has_alt_text():
     assert complaints(HTML) == []
+
+
+@built
+def test_every_link_within_the_book_leads_to_a_place_that_is_there():
+    texts = {path: path.read_text(encoding="utf-8") for path in HTML.rglob("*.html") if "_static" not in path.parts}
+    places = {path: set(re.findall(r'\s(?:id|name)="([^"]+)"', text)) for path, text in texts.items()}
+    links = [
+        (path, unescape(address))
+        for path, text in texts.items()
+        for address in re.findall(r'<(?:a|link|img|script)\s[^>]*?\b(?:href|src)="([^"]*)"', text)
+    ]
+    assert len(links) > 10_000
+    lost = set()
+    for path, address in links:
+        file, _, place = address.partition("#")
+        if re.match("[a-z]+:", file):
+            continue
+        target = HTML / os.path.normpath(path.parent.relative_to(HTML) / file.partition("?")[0]) if file else path
+        if not target.is_file() or (place and target in places and unquote(place) not in places[target]):
+            lost.add(f"{path.relative_to(HTML)}: {address}")
+    assert sorted(lost) == []
 
 
 def test_the_api_reference_has_every_module_once_and_those_of_a_package_together():
