@@ -252,14 +252,15 @@ def build(source: Path, html: Path) -> Path:
 def render(source: Path, builder: Literal["html", "singlehtml"]) -> Path:
     """Run Jupyter Book on a folder, every warning an error; return where it put the pages."""
     # A clean start and --all: an incremental build keeps old glued numbers and old source listings without a word.
-    shutil.rmtree(source / "_build" / builder, ignore_errors=True)
     options = ["--builder", builder, "--all", "-W", "-n", "--keep-going", "-q"]
     program = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", program, "build", str(source), *options]
-    done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-        env={**os.environ, "PYTHONUTF8": "1"},  # a page may have letters that a terminal's code page has not
-    )  # fmt: skip
+    with files.only_writer(source / "_build" / ".doctrees", wait=True):  # all builders share it
+        shutil.rmtree(source / "_build" / builder, ignore_errors=True)
+        done = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+            env={**os.environ, "PYTHONUTF8": "1"},  # a page may have letters that a terminal's code page has not
+        )  # fmt: skip
     if done.returncode:
         raise ValueError(f"the book has warnings or errors:\n{done.stdout}")
     return source / "_build" / builder

@@ -17,7 +17,8 @@ def test_only_the_deployment_may_write_and_only_pages():
     for name, job in JOBS.items():
         expected = {"pages": "write", "id-token": "write"} if name == "deploy" else {"contents": "read"}
         assert job["permissions"] == expected, name
-    assert WORKFLOW["jobs"]["deploy"]["if"] == "github.ref == 'refs/heads/main'"
+    condition = "github.ref == 'refs/heads/main' && github.event.repository.has_pages"
+    assert WORKFLOW["jobs"]["deploy"]["if"] == condition
 
 
 def test_a_checkout_leaves_no_credentials():

@@ -199,7 +199,7 @@ def repository(root: Path) -> str:
     stated = tomllib.loads(file.read_text(encoding="utf-8"))["project"].get("urls", {}) if file.exists() else {}
     if not (address := stated.get("Repository")):
         return ""
-    if not (found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address)):
+    if not (found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?", address)):
         raise ValueError(f"{file}: project.urls.Repository must be https://github.com/OWNER/NAME, got {address!r}")
     return found[1]
 
@@ -239,7 +239,8 @@ def published_at(_app: Sphinx, config: Config) -> None:
     """Tell `sphinxext.opengraph` where GitHub Pages puts the book."""
     if (home := repository(Path.cwd())) and not config.ogp_site_url:
         owner, name = home.split("/")
-        config.ogp_site_url = f"https://{owner.lower()}.github.io/{name}/"
+        host = f"{owner.lower()}.github.io"
+        config.ogp_site_url = f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 
 
 def front_door(app: Sphinx, error: Exception | None) -> None:

@@ -1,14 +1,13 @@
 """Gymnasium's view: ``gym.make("meirl/divergent-stationary-v0")`` and ``gym.make_vec``, over the same batched step.
 
 Both classes take what `meirl.make` takes. The vector environment is one batched step; the single one a batch of one.
+Nothing is drawn: a ``render_mode``, which Stable-Baselines3 gives unasked, changes nothing.
 
 Seeding: ``reset(seed=s)`` starts the stream of seed ``s``, and every reset plays its next episode, or, with ``n``
 environments, its next ``n``. So the k-th episode of a single environment meets the same demand as row k of
 ``env.sample(n, s)``. Without a seed, one of training is drawn from the operating system's entropy.
 """
 
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
 
     def __init__(
         self, name: str | Path, num_envs: int = 1, autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        **options: Any,
+        render_mode: str | None = None, **options: Any,
     ) -> None:  # fmt: skip
         mode = AutoresetMode(autoreset_mode)
         if mode is AutoresetMode.DISABLED:
@@ -50,25 +49,24 @@ class InventoryVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         self.single_action_space = self.chain.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._ahead: Iterator[Scenario] | None = None
-        self._now = 0
+        self._ahead: list[Scenario] | None = None
+        self._seed = self._drawn = self._now = 0
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[np.ndarray, Info]:
         """Begin the next episodes of the stream, or the first ones of a new seed."""
         super().reset(seed=seed)
         if seed is not None or self._ahead is None:
-            self._ahead = self._stream(int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed)
-        self._periods, self._now = list(next(self._ahead).periods()), 0
+            self._seed = int(self.np_random.integers(FIRST_RESERVED_SEED)) if seed is None else seed
+            self._ahead, self._drawn = [], 0
+        if not self._ahead:  # `Env.sample` draws whole blocks, so several are drawn ahead
+            some = self.num_envs * -(-BLOCK // self.num_envs)
+            drawn = self.chain.sample(some, self._seed, first=self._drawn)
+            self._ahead = [drawn[i : i + self.num_envs] for i in range(0, some, self.num_envs)]  # type: ignore[misc]
+            self._drawn += some
+        self._periods, self._now = list(self._ahead.pop(0).periods()), 0
         with torch.inference_mode():
             self._state = self.chain.reset(self.num_envs)
         return self._seen(), {}
-
-    def _stream(self, seed: int) -> Iterator[Scenario]:
-        """Endless scenarios of a seed, one a reset. `Env.sample` draws whole blocks, so several are drawn ahead."""
-        some = self.num_envs * -(-BLOCK // self.num_envs)
-        for first in count(0, some):
-            drawn = self.chain.sample(some, seed, first=first)
-            yield from (drawn[i : i + self.num_envs] for i in range(0, some, self.num_envs))  # type: ignore[misc]
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Play one period of every episode."""
@@ -131,7 +129,7 @@ class InventoryEnv(gymnasium.Env[np.ndarray, Any]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
-    def __init__(self, name: str | Path, **options: Any) -> None:
+    def __init__(self, name: str | Path, render_mode: str | None = None, **options: Any) -> None:
         self._one = InventoryVectorEnv(name, 1, **options)
         self.chain = self._one.chain
         self.observation_space, self.action_space = self.chain.observation_space, self.chain.action_space

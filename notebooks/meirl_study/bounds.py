@@ -67,18 +67,20 @@ def each_episode(bound: Callable[[Draws], float | Array], env: Env, scenario: Sc
         jobs: episodes at once; -1: one a core.
 
     Returns:
-        ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``.
-
-    Raises:
-        ValueError: if a divergent chain begins with more than it can keep: no program has a plan for that.
+        ``(batch,)``, or ``(batch, costs)``, in units of ``cost_unit``; errors as of `check`.
     """
+    check(env)
+    costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes(scenario))
+    return np.array(costs) / env.cost_unit
+
+
+def check(env: Env) -> None:
+    """Refuse a divergent chain that begins with more than it can keep: no program has a plan for that; a ValueError."""
     p = env.parameters
     if isinstance(p, DivergentParameters):
         stock, shelf = (per_node(x.warehouse, x.retailer, p.retailers) for x in (p.initial_stock, p.max_inventory))
         if (np.array(stock) > shelf).any():
             raise ValueError(f"{env.name}: initial_stock must fit in max_inventory, got {stock} and {shelf}")
-    costs = Parallel(n_jobs=jobs)(delayed(bound)(episode) for episode in episodes(scenario))
-    return np.array(costs) / env.cost_unit
 
 
 def episodes(scenario: Scenario) -> list[Draws]:

@@ -59,7 +59,8 @@ def score(
     """Score a policy of your own on the fixed test scenarios, and on others drawn for the occasion.
 
     It runs your file. A function gets the observations of all episodes, an array (episodes, numbers) whose columns
-    meirl.make(NAME).legend() names, and returns their actions; an agent of Stable-Baselines3 fits as it is.
+    meirl.make(NAME).legend() names, and returns their actions, of meirl.make(NAME).action_space: no units, but from -1
+    (order nothing) to 1 (the most), or on MEIS the number of an order. An agent of Stable-Baselines3 fits as it is.
 
     Example: python -m meirl score mypolicy.py:order --env divergent-stationary
     """

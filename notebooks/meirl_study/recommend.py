@@ -27,7 +27,7 @@ from meirl.heuristics import RULES, Levels, read_levels, tuning
 from meirl.rollout import Policy, simulate
 
 from . import own, study
-from .bounds import hindsight_bound
+from .bounds import check, hindsight_bound
 from .chapter import verdict
 from .frontier import shortage
 from .statistics import bootstrap, crossed, versus
@@ -64,11 +64,11 @@ def prepare(chain: str | Path, demand: str | Path | None, folder: Path) -> Path:
     given = make(chain, **laid_over)
     if given.record is None:
         raise ValueError(f"{chain}: no recorded demand: give a CSV with --demand, or name it in the chain's file")
+    check(given)  # `left` would refuse it, after all the searches
     named = Path(chain).suffix in (".yaml", ".yml")
     values = load_yaml(Path(chain)) if named else given.parameters.model_dump(mode="json", exclude_none=True)
-    record, table = given.record.record, given.record.table
+    record, table = given.record.record.model_copy(update={"file": "demand.csv"}), given.record.table
     asked = (values["demand"].get("record") or {}) if isinstance(values.get("demand"), dict) else {}
-    record = record.model_copy(update={"file": "demand.csv"})
     if "yearly" not in asked:
         shortest = min(table.cut(record), len(table.dates) - table.cut(record))
         whole = shortest >= table.year + record.block + table.week and given.horizon >= 0.9 * table.year

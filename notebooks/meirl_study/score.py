@@ -1,6 +1,6 @@
 """Score a policy of your own: on the fixed test scenarios, and on others that nobody knew when it was made.
 
-A policy is a function of NumPy arrays, or an agent with Gymnasium's usual ``predict``. The seed of the test scenarios
+A policy is a function of NumPy arrays, or an agent with Stable-Baselines3's ``predict``. The seed of the test scenarios
 is public, so whoever wants to can learn them by heart; hence a second set, whose seed is drawn when a policy is scored.
 """
 
@@ -10,7 +10,7 @@ import runpy
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,21 +81,32 @@ def load(target: str) -> Any:
     return found[name]
 
 
-def as_policy(agent: Callable[[np.ndarray], Any] | Any, env: Env) -> Policy:
+def as_policy(agent: Any, env: Env) -> Policy:
     """Let a function of arrays, or an agent with ``predict``, control an environment.
 
     Args:
         agent: ``agent(vectors)`` or ``agent.predict(vectors, deterministic=True)[0]``, as Stable-Baselines3 has it:
             from the observation vectors ``(batch, numbers)``, float32, whose columns ``env.legend()`` names, to actions
-            of ``env.action_space``, one an episode.
+            of ``env.action_space``, one an episode. What else an agent returns is its memory, which it gets back as
+            ``state`` with ``episode_start`` in the next period, until the episodes end.
         env: the environment.
 
     Returns:
         The policy; it raises a ValueError if actions have the wrong shape or are not finite.
     """
-    decide = (lambda seen: agent.predict(seen, deterministic=True)[0]) if hasattr(agent, "predict") else agent
+    memory: dict[str, Any] = {}
+
+    def predict(seen: np.ndarray) -> Any:
+        actions, *rest = agent.predict(seen, deterministic=True, **memory)
+        if rest and rest[0] is not None:
+            memory.update(state=rest[0], episode_start=np.zeros(len(seen), bool))
+        return actions
+
+    decide = predict if hasattr(agent, "predict") else agent
 
     def policy(observation: Observation) -> torch.Tensor:
+        if observation.period == 0:
+            memory.clear()
         seen = observation.vector().cpu().numpy().astype(np.float32)
         actions, expected = np.asarray(decide(seen)), (len(seen), *(env.action_space.shape or ()))
         if actions.shape != expected or actions.dtype.kind not in "iuf" or not np.isfinite(actions).all():

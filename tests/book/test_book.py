@@ -3,6 +3,8 @@
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -417,6 +419,29 @@ def test_a_page_with_a_broken_reference_is_refused(project):
     (project / "book" / "prose.md").write_text("# Prose\n\n{doc}`nowhere`\n", encoding="utf-8")
     with pytest.raises(ValueError, match="nowhere"):
         book.build(project, project / "_build" / "html")
+
+
+@pytest.mark.parametrize("builder", ["html", "singlehtml"])
+def test_a_second_build_waits_for_the_first_and_leaves_its_pages_alone(builder, project):
+    made = project / "_build" / builder / "book" / "first.html"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    first = f"""
+import sys, time
+from pathlib import Path
+from meirl import files
+with files.only_writer(Path("_build/.doctrees")):
+    print("at it", flush=True)
+    time.sleep(2)
+    print(Path({str(made)!r}).exists())
+"""
+    command = [sys.executable, "-c", first]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        second = book.render(project, builder)
+        assert other.communicate()[0].strip() == "True"
+    assert not made.exists()
+    assert (second / "book" / "prose.html").exists()
 
 
 def test_without_a_browser_the_pdf_says_what_to_install(project, monkeypatch):

@@ -50,6 +50,7 @@ def test_the_address_of_the_book_has_the_preview_of_its_first_page_and_sends_on(
 @pytest.mark.parametrize(
     ("repository", "before", "after"),
     [("Owner/book", "", "https://owner.github.io/book/"), ("o/b", "https://own.example/", "https://own.example/"),
+     ("Owner/owner.github.io", "", "https://owner.github.io/"), ("o/b.git", "", "https://o.github.io/b/"),
      (None, "", "")],
 )  # fmt: skip
 def test_the_address_of_the_repository_says_where_the_book_is(repository, before, after, monkeypatch, tmp_path):

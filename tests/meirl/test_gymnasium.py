@@ -1,5 +1,6 @@
 """Gymnasium's view: its own checkers, equality of single and batched stepping, the contract at the horizon, seeding."""
 
+import copy
 import warnings
 
 import gymnasium as gym
@@ -241,6 +242,27 @@ def test_parameters_can_be_changed_by_keyword():
     assert env.action_space.shape == (3,)
     env.reset(seed=0)
     assert [env.step(env.action_space.sample())[2] for _ in range(7)] == [False] * 6 + [True]
+
+
+def test_a_render_mode_changes_nothing():
+    with pytest.warns(UserWarning, match="render_mode='rgb_array' that is not in the possible render_modes"):
+        env = gym.make("meirl/meis-stationary-v0", render_mode="rgb_array")
+    assert env.render_mode is None
+    assert gym.make_vec("meirl/meis-stationary-v0", num_envs=2, render_mode=None).num_envs == 2
+
+
+def test_a_copy_goes_on_as_the_environment_does(name, observation):
+    env = InventoryEnv(name, observation=observation, horizon=6)
+    env.reset(seed=3)
+    action = env.action_space.sample()
+    env.step(action)
+    twin = copy.deepcopy(env)
+    for _ in range(2):
+        while not env._one.is_over:
+            (seen, *given), (other, *same) = env.step(action), twin.step(action)
+            np.testing.assert_array_equal(seen, other)
+            assert given[:3] == same[:3]
+        np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
 
 
 def test_bad_use_is_refused(name):

@@ -174,6 +174,15 @@ def test_a_record_may_be_left_blank_where_one_is_given(chain, tmp_path):
     assert meirl.make(path).record is not None
 
 
+def test_a_chain_that_has_no_bound_is_refused_before_anything_starts(chain, tmp_path):
+    values = yaml.safe_load(chain.read_text(encoding="utf-8"))
+    values["initial_stock"]["warehouse"] = values["max_inventory"]["warehouse"] + 1
+    chain.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"chain\.yaml: initial_stock must fit in max_inventory"):
+        recommend.prepare(chain, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_levels_of_an_earlier_run_are_gone(chain, monkeypatch):
     env, kept = meirl.make(chain), chain.with_suffix("")
     kept.mkdir()

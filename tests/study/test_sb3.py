@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 import meirl
@@ -85,6 +86,13 @@ def test_their_ppo_trains_on_it_box_and_discrete_and_repeats_with_a_seed(name):
     env = meirl.make(name, horizon=20)
     table = meirl.rollout(env, lambda o: torch.from_numpy(agent.predict(o.vector().numpy())[0]), env.sample(2, 0))
     assert np.isfinite(table["cost"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*render_modes")
+def test_their_own_ways_to_make_an_environment_work():
+    venv = make_vec_env("meirl/meis-stationary-v0", 2, seed=0, env_kwargs={"horizon": 5})
+    assert venv.reset().shape == (2, *venv.observation_space.shape)
+    PPO("MlpPolicy", "meirl/lost-sales-v0", n_steps=4, batch_size=4, device="cpu").learn(8)
 
 
 def test_their_ppo_gets_our_settings():

@@ -65,6 +65,20 @@ def test_the_rule_itself_is_as_good_as_the_rule():
     assert played.equals(rollout(env, rule, held_out(env, "test", 5)))
 
 
+def test_an_agent_gets_its_memory_back_until_the_episodes_end():
+    env, told = meirl.make("meis-stationary", horizon=3), []
+
+    class Recurrent:
+        def predict(self, seen, state=None, episode_start=None, deterministic=False):
+            told.append((state, None if episode_start is None else episode_start.tolist()))
+            return np.zeros(len(seen), int), (state or 0) + 1
+
+    policy = score.as_policy(Recurrent(), env)
+    for _ in range(2):
+        rollout(env, policy, env.sample(2, 0))
+    assert told == [(None, None), (1, [False, False]), (2, [False, False])] * 2
+
+
 def test_a_reader_sees_a_row_a_policy_and_the_last_score_of_each():
     env = meirl.make("meis-stationary", horizon=5)
     old, new = (score.rows(constant(env), env, "mine", seed=seed, episodes=6, bounded=1) for seed in (12, 13))
