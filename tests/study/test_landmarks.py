@@ -30,3 +30,16 @@ def test_scores_are_of_rules_and_shipped_agents():
     assert list(table) == ["textbook", "best", "ppo", "a3c"]
     assert list(table.index) == list(NAMES)
     assert (table.astype(float)["best"] < table.astype(float)["textbook"]).all()
+    assert (table.map(len) <= len("2.51e+06")).all(axis=None)  # all of them are what they were
+
+
+def test_a_score_that_is_not_near_is_shown_as_it_is(monkeypatch):
+    """Machines differ in an agent's orders near a half: by less than 0.5 %; in a rule's last digits."""
+    (textbook, best, ppo, a3c) = landmarks.SCORES["meis-stationary"]
+    row = (textbook * (1 + 2e-6), best, ppo * 1.004, a3c * 1.006)
+    monkeypatch.setitem(landmarks.SCORES, "meis-stationary", row)
+    shown = landmarks.scores().loc["meis-stationary"]
+    assert shown["best"] == f"{best:.3g}"
+    assert shown["ppo"] == f"{ppo * 1.004:.3g}"
+    assert shown[["textbook", "a3c"]].astype(float).tolist() == pytest.approx([textbook, a3c], rel=1e-6)
+    assert (shown[["textbook", "a3c"]].map(len) > len("2.51e+06")).all()
