@@ -125,7 +125,8 @@ def summary(played: pd.DataFrame) -> pd.DataFrame:
     for cell, found in played.groupby(level=[0, 1], sort=False):
         change = 100 * (found["cost"] / found["book"] - 1)
         rows[cell] = {
-            **{key: found[key].iloc[0] for key in ("rule", "steps", "book steps", "book")}, "cost": found["cost"].mean(), **estimate(change.to_numpy()),
+            **{key: found[key].iloc[0] for key in ("rule", "steps", "book steps", "book")},
+            "cost": found["cost"].mean(), **estimate(change.to_numpy()),
             "chosen": change.iloc[int(found["validation"].argmin())],
         }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index")
