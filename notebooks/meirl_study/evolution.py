@@ -16,9 +16,8 @@ from scipy import stats
 from meirl.envs import Env, Scenario, make
 from meirl.evaluation import estimate, held_out
 from meirl.heuristics import RULES, Levels, best_rule, read_levels, tuning
-from meirl.rollout import rollout
 
-from .again import RESULTS
+from .again import RESULTS, costs
 from .cells import OPPONENTS
 from .chapter import verdict
 from .processes import attended
@@ -53,8 +52,8 @@ def search(env: Env, rule: str, steps: int, seed: int) -> Levels:
     for number in range(rounds):
         drawn = np.array([gaussian.ask() for _ in range(gaussian.population_size)])
         scenario = env.sample(EPISODES, seed, first=number * EPISODES)
-        costs = tuning.mean_costs(env, RULES[rule], low + drawn * (high - low), scenario)
-        gaussian.tell(list(zip(drawn, costs, strict=True)))
+        played = tuning.mean_costs(env, RULES[rule], low + drawn * (high - low), scenario)
+        gaussian.tell(list(zip(drawn, played, strict=True)))
         means.append(np.clip(gaussian.mean, *limits))
     levels = low + np.mean(means[-max(1, rounds // 5) :], 0) * (high - low)
     cost = float(tuning.mean_costs(env, RULES[rule], levels[None], validation)[0])
@@ -109,8 +108,7 @@ def play(
 
 
 def _cost(env: Env, levels: Levels, scenario: Scenario) -> float:
-    rule = RULES[levels.rule]
-    return float(rollout(env, rule.policy(env, list(levels.levels.values())), scenario)["cost"].mean())
+    return float(costs(env, levels.rule, levels.levels, scenario).mean())
 
 
 def summary(played: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,6 @@ def played(env, tmp_path_factory):
 
 
 def test_a_search_finds_levels_that_are_known_with_few_steps(env):
-    """The best base stock of a search a hundred times as long costs a hundredth of a per cent less."""
     found = evolution.search(env, "base-stock", 1_000_000, seed=3)
     book = read_levels(env, "base-stock").provenance
     assert found.provenance["validation_cost"] < 1.001 * book["validation_cost"]
@@ -47,11 +46,23 @@ def test_every_generation_meets_scenarios_of_its_own_which_all_its_candidates_sh
     assert (len(result), validation.episodes) == (1, VALIDATION_EPISODES)
 
 
-def test_levels_stay_within_their_natural_limits(env):
-    ranges = RULES["bank-and-switch"].ranges(env)
-    for seed in range(3):
-        levels = evolution.search(env, "bank-and-switch", 1, seed).levels
-        assert all(ranges[name].least <= level <= ranges[name].most for name, level in levels.items())
+def test_levels_stay_within_their_natural_limits_and_nowhere_else(env, monkeypatch):
+    """Where the largest bank costs least it ends at its limit; a level without one may end beyond its range."""
+    seen, ranges = [], RULES["bank-and-switch"].ranges(env)
+
+    def cost(env, rule, candidates, scenario):
+        seen.append(candidates)
+        safety, margin, bank, per_period = candidates.T
+        return (safety - 300) ** 2 + margin**2 - 100 * bank + per_period**2
+
+    monkeypatch.setattr(tuning, "mean_costs", cost)
+    levels = evolution.search(env, "bank-and-switch", (VALIDATION_EPISODES + 60 * 8 * 4) * HORIZON, seed=0).levels
+    for candidates in (*seen, np.array([list(levels.values())])):
+        assert (candidates >= [r.least for r in ranges.values()]).all()
+        assert (candidates <= [r.most for r in ranges.values()]).all()
+    assert levels["bank"] == pytest.approx(ranges["bank"].most, rel=0.05)
+    assert levels["safety stock"] == pytest.approx(300, rel=0.05)
+    assert ranges["safety stock"].high < 285
 
 
 def test_no_search_takes_more_steps_than_it_is_given_and_each_is_made_once(env, played):
